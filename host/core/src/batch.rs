@@ -1,0 +1,227 @@
+//! What goes to a plugin and what comes back, in the words of the domain. Knows nothing of components: the runtime
+//! converts to and from the contract (`wit/`).
+
+use crate::ids::{EventId, Fingerprint, RuleId, TenantId, Timestamp};
+use crate::value::Value;
+
+/// The value of one column of one alert.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar {
+    /// Absent or JSON null.
+    Null,
+    /// A JSON boolean.
+    Bool(bool),
+    /// A whole number that fits.
+    Int(i64),
+    /// Any other number.
+    Float(f64),
+    /// A string.
+    Text(String),
+    /// A list or an object, as JSON text.
+    Json(String),
+}
+
+/// Alerts of one tenant for one call of a plugin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Whose alerts they are.
+    pub tenant: TenantId,
+    /// Acceptance time of the newest alert.
+    pub now: Timestamp,
+    /// One an alert.
+    pub keys: Vec<(EventId, Fingerprint)>,
+    /// The attribute paths of the columns.
+    pub columns: Vec<String>,
+    /// One row an alert, or none if documents were asked for.
+    pub rows: Vec<Vec<Scalar>>,
+    /// One document an alert, or none if fields were asked for.
+    pub documents: Vec<Vec<u8>>,
+}
+
+impl Batch {
+    /// The number of alerts.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are no alerts.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The alerts of a range of positions, as a batch of their own. Positions outside are left out.
+    #[must_use]
+    pub fn slice(&self, range: std::ops::Range<usize>) -> Batch {
+        Batch {
+            tenant: self.tenant.clone(),
+            now: self.now,
+            keys: self.keys.get(range.clone()).unwrap_or_default().to_vec(),
+            columns: self.columns.clone(),
+            rows: self.rows.get(range.clone()).unwrap_or_default().to_vec(),
+            documents: self.documents.get(range).unwrap_or_default().to_vec(),
+        }
+    }
+}
+
+/// What a plugin wants to be handed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// Only these attribute paths.
+    Fields(Vec<String>),
+    /// The whole canonical JSON.
+    Documents,
+}
+
+/// What to do when an attribute that a rule groups by is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMissingGroup {
+    /// Group under the single value `none`.
+    #[default]
+    None,
+    /// The rule does not apply.
+    Skip,
+}
+
+/// A rule as a correlator needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleSpec {
+    /// Named in verdicts.
+    pub id: RuleId,
+    /// Counts changes.
+    pub version: u32,
+    /// For people.
+    pub name: String,
+    /// The condition.
+    pub condition: String,
+    /// Attribute paths to group by.
+    pub group_by: Vec<String>,
+    /// What to do when one is absent.
+    pub on_missing_group: OnMissingGroup,
+    /// For multi-level rules.
+    pub multi_level_property: Option<String>,
+}
+
+/// What a correlator made of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleReport {
+    /// The rule.
+    pub rule: RuleId,
+    /// Taken, or the reasons why not.
+    pub outcome: Result<AcceptedRule, Vec<Diagnostic>>,
+}
+
+/// A rule that a correlator took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AcceptedRule {
+    /// The text of each branch.
+    pub branches: Vec<String>,
+    /// The attribute paths the rule reads.
+    pub columns: Vec<String>,
+    /// Whether an index leads alerts to it; otherwise every alert is looked at.
+    pub indexed: bool,
+}
+
+/// Where and why a condition was refused; line and column count from 1, 0 is unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// What is wrong.
+    pub message: String,
+    /// The line.
+    pub line: u32,
+    /// The column.
+    pub column: u32,
+}
+
+/// One alert belongs to one group of one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Position in the batch.
+    pub alert: usize,
+    /// A rule, or a policy of the plugin.
+    pub rule: RuleId,
+    /// The group.
+    pub group_key: Vec<String>,
+    /// The branches that matched.
+    pub branches: Vec<u32>,
+    /// Positions of the columns that those branches read.
+    pub read: Vec<u32>,
+}
+
+/// A rule could not be evaluated for an alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleFailure {
+    /// Position in the batch.
+    pub alert: usize,
+    /// The rule.
+    pub rule: RuleId,
+    /// What went wrong.
+    pub message: String,
+}
+
+/// The answer of a correlator to a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// In any order.
+    pub verdicts: Vec<Verdict>,
+    /// At most one a rule and alert.
+    pub failures: Vec<RuleFailure>,
+}
+
+/// One change of one alert, proposed by an enricher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Set the attribute at a dotted path to a JSON value, given as text.
+    Set {
+        /// Dotted path.
+        path: String,
+        /// JSON text.
+        json: String,
+    },
+    /// Remove the attribute at a dotted path.
+    Remove {
+        /// Dotted path.
+        path: String,
+    },
+}
+
+/// The changes of one alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// Position in the batch.
+    pub alert: usize,
+    /// In order.
+    pub changes: Vec<Change>,
+}
+
+/// One write of a plugin to its own key-value data; committed with the batch (I2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvWrite {
+    /// The key, within the plugin's own space.
+    pub key: String,
+    /// The new value and when it ends, or none to remove it.
+    pub value: Option<KvValue>,
+}
+
+/// A stored value of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvValue {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// It counts as absent from this batch time on.
+    pub expires: Option<Timestamp>,
+}
+
+/// A scalar for the value at a path. `json_text` prints lists and objects: the printer lives at the border.
+#[must_use]
+pub fn scalar_of(value: Option<&Value>, json_text: impl Fn(&Value) -> String) -> Scalar {
+    match value {
+        None | Some(Value::Null) => Scalar::Null,
+        Some(Value::Bool(b)) => Scalar::Bool(*b),
+        Some(Value::Int(i)) => Scalar::Int(*i),
+        Some(Value::Float(f)) => Scalar::Float(*f),
+        Some(Value::Text(text)) => Scalar::Text(text.clone()),
+        Some(other) => Scalar::Json(json_text(other)),
+    }
+}

@@ -1,0 +1,43 @@
+//! Every cap of the domain in one place (invariant I7). A limit is a cap; a *threshold* belongs to a rule.
+
+/// Longest fingerprint, in characters; a longer supplied one is cut, as the reference does.
+pub const MAX_FINGERPRINT_CHARS: usize = 255;
+/// Longest rule name, prefix, template or grouping path, in bytes.
+pub const MAX_RULE_TEXT_BYTES: usize = 4 * 1024;
+/// Most grouping paths of a rule.
+pub const MAX_GROUP_PATHS: usize = 16;
+/// Longest group key value, in bytes; a longer one is cut at a character border.
+pub const MAX_GROUP_VALUE_BYTES: usize = 512;
+/// Longest name of an incident, in bytes; a longer one is cut at a character border.
+pub const MAX_INCIDENT_NAME_BYTES: usize = 1024;
+/// Most different values remembered for one placeholder of a naming template.
+pub const MAX_NAME_VALUES: usize = 64;
+/// Longest value of a placeholder, in bytes.
+pub const MAX_NAME_VALUE_BYTES: usize = 128;
+/// Most sources, and most services, listed on an incident.
+pub const MAX_INCIDENT_SOURCES: usize = 256;
+/// Most open incidents that one alert keeps up to date; the oldest is let go first.
+pub const MAX_OPEN_LINKS_PER_ALERT: usize = 256;
+/// Events remembered inside the state of an alert before they move to a history chunk.
+pub const RECENT_EVENTS: usize = 32;
+/// Fingerprints named in one `poll-alerts` message; more means "reload everything".
+pub const MAX_POLL_FINGERPRINTS: usize = 100;
+/// Most enrichments kept on one alert.
+pub const MAX_ENRICHMENTS_PER_ALERT: usize = 128;
+/// Longest stored text of an error (rule, plugin), in bytes.
+pub const MAX_ERROR_TEXT_BYTES: usize = 1024;
+/// Old versions of a rule that stay readable.
+pub const MAX_RULE_VERSIONS: usize = 1000;
+
+/// Cuts `text` to at most `max_bytes` at a character border.
+#[must_use]
+pub fn cut(text: &str, max_bytes: usize) -> &str {
+    if text.len() <= max_bytes {
+        return text;
+    }
+    let mut end = max_bytes;
+    while end > 0 && !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or("")
+}

@@ -1,0 +1,201 @@
+//! The tree of one JSON document, without knowing JSON text: parsing and printing live at the border.
+
+/// A JSON value. Numbers keep whether they were whole.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// JSON null.
+    Null,
+    /// JSON true or false.
+    Bool(bool),
+    /// A whole number that fits.
+    Int(i64),
+    /// Any other number.
+    Float(f64),
+    /// A string.
+    Text(String),
+    /// A list.
+    List(Vec<Value>),
+    /// An object.
+    Object(Object),
+}
+
+/// A JSON object in the order of arrival. Look-up is linear: alerts have few attributes, and order matters to people.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Object(Vec<(String, Value)>);
+
+impl Object {
+    /// An empty object.
+    #[must_use]
+    pub fn new() -> Object {
+        Object::default()
+    }
+
+    /// An empty object with room for `capacity` members.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Object {
+        Object(Vec::with_capacity(capacity))
+    }
+
+    /// The member `key`, null included.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    /// The member `key` to change.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
+        self.0.iter_mut().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    /// Sets a member, in place if it is there.
+    pub fn set(&mut self, key: impl Into<String> + AsRef<str>, value: Value) {
+        match self.get_mut(key.as_ref()) {
+            Some(present) => *present = value,
+            None => self.0.push((key.into(), value)),
+        }
+    }
+
+    /// Appends a member that is known to be absent.
+    pub fn push(&mut self, key: String, value: Value) {
+        self.0.push((key, value));
+    }
+
+    /// Removes a member.
+    pub fn remove(&mut self, key: &str) -> Option<Value> {
+        let at = self.0.iter().position(|(name, _)| name == key)?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// Members in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// The number of members.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are no members.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value at a path of keys; a number also selects an element of a list. `None` for absent and for null.
+    #[must_use]
+    pub fn at<S: AsRef<str>>(&self, path: &[S]) -> Option<&Value> {
+        let (first, rest) = path.split_first()?;
+        let mut value = self.get(first.as_ref())?;
+        for key in rest {
+            value = match value {
+                Value::Object(object) => object.get(key.as_ref())?,
+                Value::List(list) => list.get(key.as_ref().parse::<usize>().ok()?)?,
+                _ => return None,
+            };
+        }
+        (!matches!(value, Value::Null)).then_some(value)
+    }
+
+    /// Sets the value at a path of keys, creating objects on the way. False if something else is in the way.
+    pub fn set_at(&mut self, path: &[String], value: Value) -> bool {
+        let Some((first, rest)) = path.split_first() else {
+            return false;
+        };
+        if rest.is_empty() {
+            self.set(first.clone(), value);
+            return true;
+        }
+        if matches!(self.get(first), None | Some(Value::Null)) {
+            self.set(first.clone(), Value::Object(Object::new()));
+        }
+        match self.get_mut(first) {
+            Some(Value::Object(inner)) => inner.set_at(rest, value),
+            _ => false,
+        }
+    }
+
+    /// Removes the value at a path of keys; absent is fine.
+    pub fn remove_at(&mut self, path: &[String]) {
+        let Some((first, rest)) = path.split_first() else {
+            return;
+        };
+        if rest.is_empty() {
+            self.remove(first);
+        } else if let Some(Value::Object(inner)) = self.get_mut(first) {
+            inner.remove_at(rest);
+        }
+    }
+}
+
+impl FromIterator<(String, Value)> for Object {
+    fn from_iter<T: IntoIterator<Item = (String, Value)>>(iter: T) -> Object {
+        Object(iter.into_iter().collect())
+    }
+}
+
+impl IntoIterator for Object {
+    type Item = (String, Value);
+    type IntoIter = std::vec::IntoIter<(String, Value)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl Value {
+    /// The text of a string.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Splits a dotted attribute path. A backslash keeps the next character as it is, so `labels.a\.b` names the label `a.b`.
+#[must_use]
+pub fn split_path(path: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut chars = path.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '.' => parts.push(String::new()),
+            '\\' => push_last(&mut parts, chars.next().unwrap_or('\\')),
+            c => push_last(&mut parts, c),
+        }
+    }
+    parts
+}
+
+fn push_last(parts: &mut [String], c: char) {
+    if let Some(last) = parts.last_mut() {
+        last.push(c);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_split_at_dots_that_are_not_escaped() {
+        let check = |path: &str, expected: &[&str]| assert_eq!(split_path(path), expected, "{path}");
+        check("labels.host", &["labels", "host"]);
+        check(r"labels.a\.b", &["labels", "a.b"]);
+        check("", &[""]);
+        check("a..b", &["a", "", "b"]);
+    }
+
+    #[test]
+    fn setting_a_path_creates_objects_but_never_replaces_other_values() {
+        let mut object = Object::new();
+        assert!(object.set_at(&split_path("labels.host"), Value::Int(1)));
+        assert_eq!(object.at(&["labels", "host"]), Some(&Value::Int(1)));
+        assert!(!object.set_at(&split_path("labels.host.x"), Value::Int(2)));
+        object.remove_at(&split_path("labels.host"));
+        assert_eq!(object.at(&["labels", "host"]), None);
+    }
+}
