@@ -1,2 +1,22 @@
-//! stub
-fn main(){}
+//! The donjon binary. Everything it can do is a command of `cli`; everything with a life cycle is wired in `serve`.
+
+mod api;
+mod cli;
+mod clock;
+mod config;
+mod http;
+mod ingest;
+mod intake;
+mod json;
+mod plugins;
+mod rules;
+mod serve;
+mod telemetry;
+mod time;
+mod worker;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

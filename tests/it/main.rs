@@ -1,1 +1,12 @@
-//! stub
+//! The integration tests, one binary. Each module promises something a user relies on, and tries it on the built server.
+
+mod command_line;
+mod crash;
+mod guests;
+mod monitoring;
+mod reading;
+mod reload;
+mod scenarios;
+mod stopping;
+mod tidy;
+mod wrong_input;

@@ -113,8 +113,8 @@ fn first_state(event: &Event) -> AlertState {
     }
 }
 
-/// Makes the event the newest of a known alert; answers a history chunk when the list of recent events is full. The
-/// severity is left to `settle`: an enricher may still change it.
+/// Makes the event the newest of a known alert; answers a history chunk when the list of recent events is full. Severity
+/// and the range of times are left to `settle`, which must not see what later events of the batch brought.
 fn take_event(state: &mut AlertState, event: &Event) -> Option<HistoryChunk> {
     let stored = following(state, event);
     state.recent.push(state.last_event);
@@ -122,8 +122,6 @@ fn take_event(state: &mut AlertState, event: &Event) -> Option<HistoryChunk> {
     state.last_event_id = event.event_id.clone();
     state.digest = event.digest;
     state.last_received = event.alert.last_received;
-    let (from, to) = state.received_range;
-    state.received_range = (from.min(event.alert.last_received), to.max(event.alert.last_received));
     state.status_override = None;
     state.duplicates = 0;
     state.event_count += 1;

@@ -213,6 +213,32 @@ pub struct KvValue {
     pub expires: Option<Timestamp>,
 }
 
+/// A column that a plugin reads: its dotted path, split once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// As the plugin named it.
+    pub name: String,
+    /// Its keys.
+    pub path: Vec<String>,
+}
+
+impl Column {
+    /// Splits a dotted path.
+    #[must_use]
+    pub fn new(name: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            path: crate::value::split_path(name),
+        }
+    }
+
+    /// The value of the column for one alert.
+    #[must_use]
+    pub fn of(&self, attributes: &crate::value::Object, json_text: impl Fn(&Value) -> String) -> Scalar {
+        scalar_of(attributes.at(&self.path), json_text)
+    }
+}
+
 /// A scalar for the value at a path. `json_text` prints lists and objects: the printer lives at the border.
 #[must_use]
 pub fn scalar_of(value: Option<&Value>, json_text: impl Fn(&Value) -> String) -> Scalar {

@@ -5,6 +5,7 @@ use crate::alert::Event;
 use crate::ids::{IncidentId, TenantId, Timestamp};
 use crate::incident::{Explanation, Incident, Link, MemberView};
 use crate::limits::MAX_OPEN_LINKS_PER_ALERT;
+use crate::naming::JsonText;
 use crate::outbox::IncidentAction;
 use crate::state::{StateError, StateView};
 use crate::working::Working;
@@ -89,7 +90,7 @@ pub(super) fn link<V: StateView>(
         fingerprint: fingerprint.clone(),
         joined_seq: event.seq,
         joined: event.accepted,
-        explanation: explain(event, judgement),
+        explanation: explain(event, judgement, joining.json_text),
         name_values: Vec::new(),
         unlinked: None,
     };
@@ -97,7 +98,7 @@ pub(super) fn link<V: StateView>(
     Ok(())
 }
 
-fn explain(event: &Event, judgement: &Judgement<'_>) -> Explanation {
+fn explain(event: &Event, judgement: &Judgement<'_>, json_text: JsonText) -> Explanation {
     let rule = &judgement.rule.rule;
     let branch = |index: u32| {
         let text = usize::try_from(index).ok().and_then(|at| rule.draft.branches.get(at));
@@ -105,7 +106,8 @@ fn explain(event: &Event, judgement: &Judgement<'_>) -> Explanation {
     };
     let value = |column: &u32| {
         let at = usize::try_from(*column).ok()?;
-        Some((judgement.columns.get(at)?.clone(), judgement.row.get(at)?.clone()))
+        let column = judgement.columns.get(at)?;
+        Some((column.name.clone(), column.of(&event.alert.attributes, json_text)))
     };
     Explanation {
         rule: rule.id.clone(),

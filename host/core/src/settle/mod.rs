@@ -7,6 +7,8 @@
 mod commands;
 mod group;
 mod members;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ pub use commands::{CommandMeta, apply_command};
 
 use crate::admit::Admission;
 use crate::alert::{Event, Status};
-use crate::batch::Scalar;
+use crate::batch::Column;
 use crate::branch_set::BranchSet;
 use crate::ids::{GroupKey, IncidentId, RuleId, TenantId, Timestamp};
 use crate::incident::{IncidentStatus, MemberView, Visibility};
@@ -96,12 +98,10 @@ pub struct Judgement<'a> {
     pub group: GroupKey,
     /// The branches that matched.
     pub branches: BranchSet,
-    /// The columns of the batch, the event's row, and which of them the branches read: kept as the explanation.
-    pub columns: &'a [String],
-    /// The event's row.
-    pub row: &'a [Scalar],
-    /// Positions in both.
-    pub read: Vec<u32>,
+    /// The columns of the batch.
+    pub columns: &'a [Column],
+    /// Positions of those that the branches read: their values are kept as the explanation.
+    pub read: &'a [u32],
     /// Who said so: name and version of the plugin.
     pub plugin: (&'a str, &'a str),
 }
@@ -139,7 +139,7 @@ pub fn settle<V: StateView>(
     working.announce_alert(&event.tenant, &event.alert.fingerprint);
 
     let newest_before = members::follow(working, event, before, after)?;
-    if after.status == Status::Resolved {
+    if after.status != Status::Firing {
         for (id, _) in &newest_before {
             resolve_if_asked(working, &event.tenant, *id, event.accepted)?;
         }
@@ -182,6 +182,8 @@ fn remember<V: StateView>(working: &mut Working<V>, judged: &Judged<'_>) -> Resu
         ..before
     });
     state.severity = event.alert.severity;
+    let (from, to) = state.received_range;
+    state.received_range = (from.min(event.alert.last_received), to.max(event.alert.last_received));
     state.enrichments.clone_from(&judged.enrichments);
     state.enrichments.truncate(crate::limits::MAX_ENRICHMENTS_PER_ALERT);
     state.plugin_failure.clone_from(&judged.plugin_failure);

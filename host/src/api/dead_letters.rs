@@ -1,0 +1,90 @@
+//! Items that were refused, kept for people: list, put away, send again.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use donjon_core::Seq;
+use donjon_core::command::Command;
+use donjon_store::journal::EntryBody;
+use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Page;
+use super::alerts::blocking;
+use crate::http::Shared;
+use crate::http::auth::Caller;
+use crate::http::error::ApiError;
+use crate::time;
+
+/// Dead letters of one answer.
+const DEFAULT_LIMIT: usize = 1000;
+
+/// The routes of this module.
+pub fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(dismiss)).routes(routes!(raw))
+}
+
+/// Refused items, newest first, each with its reason.
+#[utoipa::path(get, path = "/alerts/event/error", tag = "ingest", params(Page), responses((status = 200, body = Vec<Object>)))]
+async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page>) -> Result<Json<Vec<Value>>, ApiError> {
+    caller.may_read()?;
+    blocking(move || {
+        let limit = page.limit.unwrap_or(DEFAULT_LIMIT).saturating_add(page.offset.unwrap_or(0));
+        let (_, _, letters) = page.of(app.state.dead_letters(&caller.tenant, limit)?, DEFAULT_LIMIT);
+        let seqs: Vec<Seq> = letters.iter().map(|(seq, _)| *seq).collect();
+        let entries = app.journal.get_many(&seqs).map_err(|error| ApiError::internal(error.to_string()))?;
+        let view = |((seq, letter), entry): ((Seq, donjon_core::command::DeadLetter), Option<donjon_store::journal::Entry>)| {
+            let raw = match entry.map(|entry| entry.body) {
+                Some(EntryBody::DeadLetter { raw, .. }) => Some(String::from_utf8_lossy(&raw).into_owned()),
+                _ => None,
+            };
+            json!({
+                "id": seq.0.to_string(), "error_message": letter.reason, "timestamp": time::format(letter.accepted),
+                "provider_type": letter.provider, "event": raw,
+            })
+        };
+        Ok(Json(letters.into_iter().zip(entries).map(view).collect()))
+    })
+    .await
+}
+
+/// The bytes of a refused item as they were sent, to be mended and posted again.
+#[utoipa::path(get, path = "/alerts/event/error/{id}/raw", tag = "ingest", params(("id" = u64, Path)),
+    responses((status = 200, content_type = "application/octet-stream"), (status = 404)))]
+async fn raw(State(app): State<Shared>, caller: Caller, Path(id): Path<u64>) -> Result<Vec<u8>, ApiError> {
+    caller.may_read()?;
+    blocking(move || {
+        let entries = app.journal.get_many(&[Seq(id)]).map_err(|error| ApiError::internal(error.to_string()))?;
+        match entries.into_iter().next().flatten() {
+            Some(entry) if entry.tenant == caller.tenant => match entry.body {
+                EntryBody::DeadLetter { raw, .. } => Ok(raw),
+                _ => Err(ApiError::not_found(format!("no refused item at: {id}"))),
+            },
+            _ => Err(ApiError::not_found(format!("no refused item at: {id}"))),
+        }
+    })
+    .await
+}
+
+/// Put refused items away: those named in `{"ids": [...]}`, or all.
+#[utoipa::path(post, path = "/alerts/event/error/dismiss", tag = "ingest", request_body = Option<Object>, responses((status = 200)))]
+async fn dismiss(State(app): State<Shared>, caller: Caller, body: axum::body::Bytes) -> Result<Json<Value>, ApiError> {
+    caller.may_change()?;
+    let body: Value = if body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&body).map_err(|error| ApiError::bad_request(format!("malformed JSON: {error}")))?
+    };
+    let seqs = match body.get("ids") {
+        None | Some(Value::Null) => None,
+        Some(Value::Array(ids)) => Some(ids.iter().map(seq_of).collect::<Result<Vec<u64>, _>>()?),
+        Some(_) => return Err(ApiError::unprocessable("ids", "must be a list")),
+    };
+    app.command(&caller, Command::DismissDeadLetters { seqs }).await?;
+    Ok(Json(json!({"success": true})))
+}
+
+fn seq_of(id: &Value) -> Result<u64, ApiError> {
+    let seq = id.as_u64().or_else(|| id.as_str().and_then(|text| text.parse().ok()));
+    seq.ok_or_else(|| ApiError::unprocessable("ids", format!("not an id of a refused item: {id}")))
+}

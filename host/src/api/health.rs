@@ -1,0 +1,85 @@
+//! Is it alive, is it ready, what does it count; and the clock of tests. Needs no key: nothing here is anybody's data.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::http::Shared;
+use crate::http::error::ApiError;
+
+/// How often progress is looked at while waiting for it.
+const POLL: Duration = Duration::from_millis(1);
+
+/// The routes of this module.
+pub fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz)).routes(routes!(metrics))
+}
+
+/// The server runs.
+#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200), (status = 503, description = "A restart is needed")))]
+async fn healthz(State(app): State<Shared>) -> Response {
+    if app.broken.load(Ordering::SeqCst) {
+        let text = "derived state cannot be written; nothing accepted is lost, restart the server; see the log";
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "broken", "detail": text}))).into_response();
+    }
+    Json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})).into_response()
+}
+
+/// The journal is replayed and the plugins are loaded.
+#[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200), (status = 503, description = "Not yet")))]
+async fn readyz(State(app): State<Shared>) -> Response {
+    let replayed = *app.replayed.borrow();
+    let progress = app.intake.progress();
+    let ready = replayed && !app.broken.load(Ordering::SeqCst) && !app.stopping.is_cancelled();
+    let body = json!({
+        "ready": ready, "journal_replayed": replayed,
+        "accepted": progress.accepted().0, "applied": progress.applied().0,
+        "plugins": app.plugins.statuses().len(),
+    });
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
+}
+
+/// Counters, in the text format of Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, content_type = "text/plain")))]
+async fn metrics(State(app): State<Shared>) -> Response {
+    let size = |bytes: u64| bytes;
+    app.metrics.state_bytes.set(size(app.state.size_on_disk()));
+    app.metrics.journal_bytes.set(size(app.journal.bytes()));
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], app.metrics.text()).into_response()
+}
+
+/// Anything else.
+pub async fn not_found(uri: Uri) -> ApiError {
+    ApiError::not_found(format!("no such path; see /openapi.json: {}", uri.path()))
+}
+
+#[derive(serde::Deserialize)]
+struct Advance {
+    #[serde(default)]
+    advance_ms: u64,
+}
+
+/// Only with `--manual-clock`: moves the clock once everything accepted before is applied.
+pub fn test_clock_route() -> Router<Shared> {
+    Router::new().route("/-/test/clock", post(test_clock))
+}
+
+async fn test_clock(State(app): State<Shared>, Json(body): Json<Advance>) -> Result<Json<serde_json::Value>, ApiError> {
+    let progress = app.intake.progress();
+    let accepted = progress.accepted();
+    while progress.applied() < accepted {
+        tokio::time::sleep(POLL).await;
+    }
+    let now = app.clock.advance(body.advance_ms).unwrap_or_else(|| app.clock.now());
+    Ok(Json(json!({"now_ms": now.0})))
+}

@@ -1,0 +1,64 @@
+//! Reading and commanding: alerts, incidents, rules, plugins, events. Reads go to committed state; commands go through
+//! the journal. Never calls `ingest`.
+
+mod alert_view;
+mod alerts;
+mod cel;
+mod dead_letters;
+mod events;
+mod health;
+mod incident_view;
+mod incidents;
+mod openapi;
+mod plugins;
+mod rules;
+
+use axum::Router;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::http::Shared;
+
+/// All routes of the server with their documentation; `test_clock` adds the route that moves a manual clock.
+pub fn router(app: Shared, max_body_bytes: usize, test_clock: bool) -> Router {
+    let documented = OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .merge(crate::ingest::routes())
+        .merge(alerts::routes())
+        .merge(dead_letters::routes())
+        .merge(incidents::routes())
+        .merge(rules::routes())
+        .merge(plugins::routes())
+        .merge(events::routes())
+        .merge(health::routes());
+    let (router, document) = documented.split_for_parts();
+    let mut router = router.merge(openapi::route(document));
+    if test_clock {
+        router = router.merge(health::test_clock_route());
+    }
+    router
+        .fallback(health::not_found)
+        .layer(axum::extract::DefaultBodyLimit::max(max_body_bytes))
+        .layer(tower_http::catch_panic::CatchPanicLayer::new())
+        .layer(tower_http::trace::TraceLayer::new_for_http())
+        .with_state(app)
+}
+
+/// A page of a list.
+#[derive(Clone, Copy, Debug, serde::Deserialize, utoipa::IntoParams)]
+struct Page {
+    /// Most items of the page.
+    limit: Option<usize>,
+    /// Items to skip.
+    offset: Option<usize>,
+}
+
+/// Most items of one page.
+const MAX_PAGE_ITEMS: usize = 10_000;
+
+impl Page {
+    fn of<T>(self, items: Vec<T>, default_limit: usize) -> (usize, usize, Vec<T>) {
+        let limit = self.limit.unwrap_or(default_limit).min(MAX_PAGE_ITEMS);
+        let offset = self.offset.unwrap_or(0);
+        (limit, offset, items.into_iter().skip(offset).take(limit).collect())
+    }
+}

@@ -1,0 +1,55 @@
+//! `GET /plugins`: what is loaded, what was refused and why.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::http::Shared;
+use crate::http::auth::Caller;
+use crate::http::error::ApiError;
+use crate::plugins::PluginStatus;
+use crate::time;
+
+/// The routes of this module.
+pub fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one))
+}
+
+/// All plugins with their state.
+#[utoipa::path(get, path = "/plugins", tag = "plugins", responses((status = 200, body = Vec<Object>)))]
+async fn list(State(app): State<Shared>, caller: Caller) -> Result<Json<Vec<Value>>, ApiError> {
+    caller.may_read()?;
+    Ok(Json(app.plugins.statuses().iter().map(view).collect()))
+}
+
+/// One plugin.
+#[utoipa::path(get, path = "/plugins/{name}", tag = "plugins", params(("name" = String, Path)),
+    responses((status = 200, body = Object), (status = 404)))]
+async fn one(State(app): State<Shared>, caller: Caller, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+    caller.may_read()?;
+    let statuses = app.plugins.statuses();
+    let status = statuses.iter().find(|status| status.name == name);
+    status.map(|status| Json(view(status))).ok_or_else(|| ApiError::not_found(format!("no such plugin: {name}")))
+}
+
+fn view(status: &PluginStatus) -> Value {
+    let at = |ms: u64| time::format(donjon_core::Timestamp(ms));
+    json!({
+        "name": status.name,
+        "state": status.state.as_str(),
+        "role": status.role,
+        "version": status.version,
+        "hash": status.hash,
+        "imports": status.imports,
+        "grants": status.grants,
+        "unused_grants": status.unused_grants,
+        "loaded_at": status.loaded_at_ms.map(at),
+        "calls": status.calls,
+        "failures": status.failures,
+        "last_error": status.last_error.as_ref().map(|error| json!({
+            "at": at(error.at_ms), "message": error.message, "hash": error.hash,
+        })),
+    })
+}

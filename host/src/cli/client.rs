@@ -1,0 +1,89 @@
+//! The command line's HTTP client. Turns error answers into one readable line.
+
+use std::io::Read;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::Value;
+
+use super::WrongInput;
+
+/// Which server, and with which key.
+#[derive(Args, Clone, Debug)]
+pub struct ClientOptions {
+    /// The server.
+    #[arg(long, env = "DONJON_URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// The API key.
+    #[arg(long, env = "DONJON_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+}
+
+/// The method of a call.
+#[derive(Clone, Copy)]
+pub enum Method {
+    /// Read.
+    Get,
+    /// Send.
+    Post,
+    /// Replace.
+    Put,
+}
+
+impl ClientOptions {
+    /// Calls the server; an answer of 400 or more is an error with its text.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses: 4xx is wrong input (exit code 2).
+    pub fn call(&self, method: Method, path: &str, body: Option<&[u8]>, kind: &str) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.url.trim_end_matches('/'));
+        let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+        let agent = ureq::Agent::new_with_config(config);
+        let key = self.api_key.as_deref().unwrap_or_default();
+        let body = body.unwrap_or_default();
+        let sent = match method {
+            Method::Get => agent.get(&url).header("X-API-KEY", key).call(),
+            Method::Post => agent.post(&url).header("X-API-KEY", key).header("Content-Type", kind).send(body),
+            Method::Put => agent.put(&url).header("X-API-KEY", key).header("Content-Type", kind).send(body),
+        };
+        let mut answer = sent.with_context(|| format!("reach {url}; is the server running? (donjon serve, or --url)"))?;
+        let text = answer.body_mut().read_to_string().context("read the answer")?;
+        let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        let status = answer.status();
+        if status.is_client_error() {
+            return Err(WrongInput(format!("server answered {status}: {}", readable(&value))).into());
+        }
+        anyhow::ensure!(status.is_success(), "server answered {status}: {}", readable(&value));
+        Ok(value)
+    }
+}
+
+/// The text of an error answer.
+pub fn readable(value: &Value) -> String {
+    let one = |fault: &Value| {
+        let field = fault["loc"].as_array().and_then(|loc| loc.last()).and_then(Value::as_str).unwrap_or_default();
+        let place = match (fault["line"].as_u64(), fault["column"].as_u64()) {
+            (Some(line), Some(column)) => format!(" (line {line}, column {column})"),
+            _ => String::new(),
+        };
+        format!("{field}{place}: {}", fault["msg"].as_str().unwrap_or_default())
+    };
+    match &value["detail"] {
+        Value::String(text) => text.clone(),
+        Value::Array(faults) => faults.iter().map(one).collect::<Vec<_>>().join("; "),
+        _ => value.to_string(),
+    }
+}
+
+/// Reads a file, or standard input for `-`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_input(file: &str) -> anyhow::Result<Vec<u8>> {
+    if file == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).context("read standard input")?;
+        return Ok(bytes);
+    }
+    std::fs::read(file).map_err(|error| WrongInput(format!("read {file}: {error}")).into())
+}

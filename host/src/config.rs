@@ -1,0 +1,459 @@
+//! The configuration: defaults, then a TOML file, then `DONJON_SECTION__KEY` variables, then flags. Parsed once, checked
+//! once; the rest of the program sees only checked values. Knows no part that it configures.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::error::Kind;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Variables with our prefix that are not configuration keys.
+const OTHER_VARIABLES: [&str; 4] = ["DONJON_URL", "DONJON_API_KEY", "DONJON_CONFIG", "DONJON_TOOLCHAIN_DIR"];
+
+/// Everything that can be configured. `donjon check-config --defaults` prints it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen.
+    pub server: Server,
+    /// Where and how data is kept.
+    pub storage: Storage,
+    /// What is taken in.
+    pub ingest: Ingest,
+    /// Who may do what.
+    pub auth: Auth,
+    /// The plugin directory and the limits of its plugins.
+    pub plugin_host: PluginHost,
+    /// Settings of single plugins, by name.
+    pub plugins: BTreeMap<String, Plugin>,
+    /// Rules to begin with.
+    pub rules: Rules,
+    /// The log.
+    pub log: Log,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address and port; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Allow `auth.mode = "none"` on an address that others can reach.
+    pub allow_open_access: bool,
+    /// How long running requests may take once a stop was asked for.
+    pub drain_seconds: u64,
+}
+
+/// `[storage]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// Everything durable is below this directory.
+    pub data_dir: PathBuf,
+    /// `fsync`: acknowledged means on stable storage. `buffered`: a crash of the machine may lose the last moments.
+    pub durability: Durability,
+    /// Refuse alerts (429) while less than this is free on the file system.
+    pub min_free_bytes: u64,
+    /// Memory for the cache of derived state.
+    pub cache_bytes: u64,
+    /// Largest journal segment.
+    pub segment_bytes: u64,
+    /// Free whole days of the journal after that many; none keeps them.
+    pub retention_days: Option<u32>,
+    /// Free the oldest days of the journal above that size; none keeps them.
+    pub max_journal_bytes: Option<u64>,
+    /// How often derived state is flushed to stable storage; after a crash so much is worked through again.
+    pub flush_ms: u64,
+}
+
+/// When an alert is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Once it is on stable storage.
+    #[default]
+    Fsync,
+    /// Once the operating system has it.
+    Buffered,
+}
+
+/// `[ingest]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ingest {
+    /// Largest request body, before and after decompression.
+    pub max_body_bytes: usize,
+    /// Most alerts in one request.
+    pub max_items: usize,
+    /// Refuse alerts (429) while that many accepted ones wait to be applied.
+    pub max_lag_entries: u64,
+    /// Most entries the worker applies in one step.
+    pub max_batch_entries: usize,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Whether keys are asked for.
+    pub mode: AuthMode,
+    /// The keys.
+    pub keys: Vec<Key>,
+}
+
+/// Whether keys are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    /// Everybody acts as admin of the tenant `keep`.
+    #[default]
+    None,
+    /// A key decides tenant and role.
+    ApiKey,
+}
+
+/// `[[auth.keys]]`: exactly one of `key`, `key_file`, `key_sha256`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// Shown as the actor.
+    pub name: String,
+    /// The key itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// A file that holds the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// The hex SHA-256 of the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_sha256: Option<String>,
+    /// Whose data it opens.
+    pub tenant: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Read.
+    Noc,
+    /// Send alerts.
+    Webhook,
+}
+
+/// `[plugin_host]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginHost {
+    /// The directory that plugins are dropped into.
+    pub dir: PathBuf,
+    /// A file is read once it has not changed for so long.
+    pub settle_ms: u64,
+    /// The directory is looked through at least so often.
+    pub rescan_seconds: u64,
+    /// Memory of one plugin instance.
+    pub memory_bytes: usize,
+    /// CPU time of one call.
+    pub call_cpu_ms: u64,
+    /// Duration of one call, waiting included.
+    pub call_timeout_ms: u64,
+}
+
+/// `[plugins.NAME]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plugin {
+    /// Capabilities beyond log, clock and config.
+    pub grants: Vec<String>,
+    /// What happens when it fails.
+    pub policy: PluginPolicy,
+    /// Handed to the plugin.
+    pub config: BTreeMap<String, serde_json::Value>,
+}
+
+/// What happens to a batch when a plugin fails on all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PluginPolicy {
+    /// The alerts go on without it.
+    #[default]
+    Optional,
+    /// The line is held until it works again.
+    Required,
+}
+
+/// `[rules]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rules {
+    /// A JSON list of rules, as for `POST /rules`, created at start while the tenant `keep` has none.
+    pub starter_file: Option<PathBuf>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// Like `info` or `donjon=debug,info`.
+    pub filter: String,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), allow_open_access: false, drain_seconds: 20 }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Storage {
+            data_dir: PathBuf::from("donjon-data"),
+            durability: Durability::Fsync,
+            min_free_bytes: 256 << 20,
+            cache_bytes: 128 << 20,
+            segment_bytes: 64 << 20,
+            retention_days: None,
+            max_journal_bytes: None,
+            flush_ms: 1000,
+        }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Ingest { max_body_bytes: 32 << 20, max_items: 100_000, max_lag_entries: 100_000, max_batch_entries: 2048 }
+    }
+}
+
+impl Default for PluginHost {
+    fn default() -> Self {
+        PluginHost {
+            dir: PathBuf::from("plugins"),
+            settle_ms: 300,
+            rescan_seconds: 30,
+            memory_bytes: 256 << 20,
+            call_cpu_ms: 1000,
+            call_timeout_ms: 5000,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { format: LogFormat::Text, filter: "info".into() }
+    }
+}
+
+/// The configuration is not usable; the text says where, what, and what is near.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A key nobody knows.
+    #[error("unknown configuration key{at}: {key}{hint}")]
+    UnknownKey {
+        /// The table or source.
+        at: String,
+        /// The key.
+        key: String,
+        /// The nearest known key.
+        hint: String,
+    },
+    /// A value that does not fit.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Reads the configuration from a file (if any) and the environment.
+///
+/// # Errors
+/// When the file cannot be read, a key is unknown or a value does not fit.
+pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(file) = file {
+        if !file.is_file() {
+            return Err(ConfigError::Invalid(format!("configuration file not found: {}", file.display())));
+        }
+        figment = figment.merge(Toml::file_exact(file));
+    }
+    check_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
+    let config: Config = figment
+        .merge(Env::prefixed("DONJON_").filter(|name| name.as_str().contains("__")).split("__"))
+        .extract()
+        .map_err(|error| readable(&error))?;
+    config.check()?;
+    Ok(config)
+}
+
+fn check_variables(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
+    for name in names {
+        let ours = name.starts_with("DONJON_") && !name.starts_with("DONJON_TEST_") && !name.contains("__");
+        if ours && !OTHER_VARIABLES.contains(&name.as_str()) {
+            let hint = "; section and key are joined by two underscores, like DONJON_SERVER__LISTEN".to_owned();
+            return Err(ConfigError::UnknownKey { at: " in the environment".into(), key: name, hint });
+        }
+    }
+    Ok(())
+}
+
+fn readable(error: &figment::Error) -> ConfigError {
+    let table = error.path.join(".");
+    let at = if table.is_empty() { String::new() } else { format!(" in [{table}]") };
+    match &error.kind {
+        Kind::UnknownField(key, known) => {
+            // figment puts the unknown key at the end of the path.
+            let table = error.path.iter().take_while(|part| *part != key).cloned().collect::<Vec<_>>().join(".");
+            let at = if table.is_empty() { String::new() } else { format!(" in [{table}]") };
+            ConfigError::UnknownKey { at, key: key.clone(), hint: nearest(key, known) }
+        }
+        _ => {
+            let file = error.metadata.as_ref().map(|source| source.name.to_string()).unwrap_or_default();
+            ConfigError::Invalid(format!("configuration value does not fit{at}: {} ({file})", error.kind))
+        }
+    }
+}
+
+fn nearest(key: &str, known: &[&str]) -> String {
+    match known.iter().max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b))) {
+        Some(best) if strsim::jaro_winkler(key, best) > 0.7 => format!("; did you mean `{best}`?"),
+        _ => format!("; known here: {}", known.join(", ")),
+    }
+}
+
+impl Config {
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    /// When values do not fit together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |text: String| Err(ConfigError::Invalid(text));
+        for key in &self.auth.keys {
+            let given = [key.key.is_some(), key.key_file.is_some(), key.key_sha256.is_some()];
+            if given.iter().filter(|given| **given).count() != 1 {
+                return invalid(format!("auth.keys: give exactly one of key, key_file, key_sha256 for: {}", key.name));
+            }
+            key.sha256()?;
+        }
+        if self.auth.mode == AuthMode::ApiKey && self.auth.keys.is_empty() {
+            return invalid("auth.mode is \"api_key\" but there is no [[auth.keys]] entry".into());
+        }
+        if self.auth.mode == AuthMode::None && !self.server.listen.ip().is_loopback() && !self.server.allow_open_access {
+            return invalid(format!(
+                "auth.mode is \"none\" on an address that others can reach; configure keys, or set \
+                 server.allow_open_access = true: {}",
+                self.server.listen
+            ));
+        }
+        for (name, value) in [
+            ("ingest.max_body_bytes", self.ingest.max_body_bytes as u64),
+            ("ingest.max_items", self.ingest.max_items as u64),
+            ("ingest.max_lag_entries", self.ingest.max_lag_entries),
+            ("ingest.max_batch_entries", self.ingest.max_batch_entries as u64),
+            ("storage.segment_bytes", self.storage.segment_bytes),
+            ("storage.flush_ms", self.storage.flush_ms),
+            ("plugin_host.rescan_seconds", self.plugin_host.rescan_seconds),
+            ("plugin_host.call_cpu_ms", self.plugin_host.call_cpu_ms),
+            ("plugin_host.call_timeout_ms", self.plugin_host.call_timeout_ms),
+        ] {
+            if value == 0 {
+                return invalid(format!("configuration value must be above zero: {name}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Key {
+    /// The SHA-256 of the key: what is kept in memory.
+    ///
+    /// # Errors
+    /// When the file cannot be read or the digest is not 64 hex digits.
+    pub fn sha256(&self) -> Result<[u8; 32], ConfigError> {
+        let invalid = |text: String| ConfigError::Invalid(text);
+        if let Some(hex) = &self.key_sha256 {
+            return from_hex(hex)
+                .ok_or_else(|| invalid(format!("auth.keys: key_sha256 must be 64 hex digits for: {}", self.name)));
+        }
+        let key = match (&self.key, &self.key_file) {
+            (Some(key), _) => key.clone(),
+            (None, Some(file)) => std::fs::read_to_string(file)
+                .map_err(|error| invalid(format!("auth.keys: read key_file {}: {error}", file.display())))?,
+            (None, None) => String::new(),
+        };
+        let key = key.trim_end_matches(['\n', '\r']);
+        if key.is_empty() {
+            return Err(invalid(format!("auth.keys: empty key for: {}", self.name)));
+        }
+        Ok(Sha256::digest(key.as_bytes()).into())
+    }
+}
+
+fn from_hex(hex: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0u8; 32];
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    for (to, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        *to = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(toml: &str, expected: Result<(), &str>) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("donjon.toml");
+        std::fs::write(&file, toml).unwrap();
+        match (load(Some(&file)), expected) {
+            (Ok(_), Ok(())) => {}
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{toml}: {error}"),
+            (Ok(_), Err(part)) => panic!("{toml}: accepted, wanted: {part}"),
+            (Err(error), Ok(())) => panic!("{toml}: {error}"),
+        }
+    }
+
+    #[test]
+    fn configuration_errors_name_the_place_and_the_nearest_key() {
+        check("", Ok(()));
+        check("[server]\nlisten = \"127.0.0.1:0\"", Ok(()));
+        check("[server]\nlisten = \"0.0.0.0:80\"", Err("others can reach"));
+        check("[server]\nlisen = \"127.0.0.1:0\"", Err("in [server]: lisen; did you mean `listen`?"));
+        check("[sever]\n", Err("unknown configuration key: sever; did you mean `server`?"));
+        check("[storage]\ndurability = \"never\"", Err("in [storage.durability]"));
+        check("[auth]\nmode = \"api_key\"", Err("no [[auth.keys]] entry"));
+        check("[[auth.keys]]\nname = \"a\"\ntenant = \"t\"\nrole = \"admin\"", Err("exactly one of"));
+        check("[[auth.keys]]\nname = \"a\"\nkey_file = \"/none\"\ntenant = \"t\"\nrole = \"noc\"", Err("/none"));
+        check("[ingest]\nmax_items = 0", Err("above zero: ingest.max_items"));
+        check("this is not toml", Err("does not fit"));
+        check("[plugins.rules]\ngrants = [\"kv\"]\n[plugins.rules.config]\nanything = 1", Ok(()));
+    }
+
+    #[test]
+    fn variables_without_a_section_are_refused() {
+        assert!(check_variables(["DONJON_SERVER__LISTEN", "DONJON_URL", "HOME"].map(String::from).into_iter()).is_ok());
+        let error = check_variables(["DONJON_LISTEN".to_owned()].into_iter()).unwrap_err();
+        assert!(error.to_string().contains("DONJON_LISTEN"));
+    }
+}

@@ -1,0 +1,140 @@
+//! Who is calling: an API key decides tenant, role and name. Only digests of keys are kept in memory.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use base64::Engine;
+use donjon_core::TenantId;
+use sha2::{Digest, Sha256};
+
+use super::{App, Shared};
+use crate::config::{self, AuthMode, ConfigError, Role};
+use crate::http::error::ApiError;
+
+/// The tenant of everybody when no keys are asked for.
+pub const SINGLE_TENANT: &str = "keep";
+
+/// The known keys.
+pub struct Auth {
+    mode: AuthMode,
+    keys: Vec<Known>,
+}
+
+struct Known {
+    digest: [u8; 32],
+    caller: Caller,
+}
+
+/// Who is calling.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Whose data.
+    pub tenant: TenantId,
+    /// The name of the key.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+impl Auth {
+    /// Prepares the configured keys.
+    ///
+    /// # Errors
+    /// When the file of a key cannot be read.
+    pub fn new(config: &config::Auth) -> Result<Auth, ConfigError> {
+        let known = |key: &config::Key| -> Result<Known, ConfigError> {
+            let caller = Caller { tenant: TenantId::from(key.tenant.as_str()), name: key.name.clone(), role: key.role };
+            Ok(Known { digest: key.sha256()?, caller })
+        };
+        Ok(Auth { mode: config.mode, keys: config.keys.iter().map(known).collect::<Result<_, _>>()? })
+    }
+
+    fn caller(&self, parts: &Parts) -> Result<Caller, ApiError> {
+        if self.mode == AuthMode::None {
+            return Ok(Caller { tenant: SINGLE_TENANT.into(), name: "anonymous".into(), role: Role::Admin });
+        }
+        let unauthorised = |text: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorised", text);
+        let key = presented(parts).ok_or_else(|| unauthorised("Missing API Key"))?;
+        let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        // Digests are compared, so the time taken tells nothing about the key.
+        let known = self.keys.iter().find(|known| known.digest == digest);
+        known.map(|known| known.caller.clone()).ok_or_else(|| unauthorised("Invalid API Key"))
+    }
+}
+
+/// The key of a request: bearer token, `X-API-KEY`, query parameter `api_key`, then the password of HTTP Basic.
+fn presented(parts: &Parts) -> Option<String> {
+    let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some(token) = authorization.and_then(|value| strip_scheme(value, "bearer")) {
+        return Some(token.to_owned());
+    }
+    if let Some(key) = parts.headers.get("x-api-key").and_then(|value| value.to_str().ok()) {
+        return Some(key.to_owned());
+    }
+    if let Some(key) = parts.uri.query().and_then(|query| query_value(query, "api_key")) {
+        return Some(key);
+    }
+    let basic = authorization.and_then(|value| strip_scheme(value, "basic"))?;
+    let text = base64::engine::general_purpose::STANDARD.decode(basic).ok()?;
+    let text = String::from_utf8(text).ok()?;
+    text.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+fn strip_scheme<'a>(value: &'a str, scheme: &str) -> Option<&'a str> {
+    let (name, rest) = value.split_once(' ')?;
+    name.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+}
+
+fn query_value(query: &str, name: &str) -> Option<String> {
+    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(&format!("/?{query}").parse().ok()?).ok()?.0;
+    pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+impl Caller {
+    /// Refuses callers that may not read.
+    ///
+    /// # Errors
+    /// 403 for a key that only sends.
+    pub fn may_read(&self) -> Result<(), ApiError> {
+        self.allowed(matches!(self.role, Role::Admin | Role::Noc), "read")
+    }
+
+    /// Refuses callers that may not send alerts.
+    ///
+    /// # Errors
+    /// 403 for a key that only reads.
+    pub fn may_send(&self) -> Result<(), ApiError> {
+        self.allowed(matches!(self.role, Role::Admin | Role::Webhook), "send alerts")
+    }
+
+    /// Refuses callers that may not change rules and incidents.
+    ///
+    /// # Errors
+    /// 403 for all but admins.
+    pub fn may_change(&self) -> Result<(), ApiError> {
+        self.allowed(self.role == Role::Admin, "change this")
+    }
+
+    fn allowed(&self, allowed: bool, what: &str) -> Result<(), ApiError> {
+        if allowed {
+            return Ok(());
+        }
+        let role = format!("{:?}", self.role).to_lowercase();
+        let text = format!("this key may not {what}; its role is: {role}");
+        Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", text))
+    }
+}
+
+impl FromRequestParts<Shared> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Caller, ApiError> {
+        App::caller(app, parts)
+    }
+}
+
+impl App {
+    fn caller(&self, parts: &Parts) -> Result<Caller, ApiError> {
+        self.auth.caller(parts)
+    }
+}

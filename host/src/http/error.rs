@@ -1,0 +1,124 @@
+//! Errors as clients see them: `{"detail": ..., "code": ...}`, in the shape of the reference, with a stable code. The
+//! only place where errors become HTTP statuses.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use donjon_core::state::StateError;
+use serde_json::{Value, json};
+
+use crate::ingest::body::BodyError;
+use crate::intake::Refused;
+use crate::rules::{Fault, Rejection};
+
+/// Seconds after which a refused sender may try again.
+const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// An error answer.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    detail: Value,
+    retry: bool,
+}
+
+impl ApiError {
+    /// An error with a text.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> ApiError {
+        ApiError { status, code, detail: Value::String(detail.into()), retry: false }
+    }
+
+    /// 404.
+    pub fn not_found(detail: impl Into<String>) -> ApiError {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// 400.
+    pub fn bad_request(detail: impl Into<String>) -> ApiError {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    /// 422 for one field of the body.
+    pub fn unprocessable(field: &'static str, message: impl Into<String>) -> ApiError {
+        let fault = Fault { field, message: message.into(), line: 0, column: 0 };
+        ApiError::from(Rejection::Faults(vec![fault]))
+    }
+
+    /// 500: a mistake of ours, logged here because here it is handled.
+    pub fn internal(detail: impl Into<String>) -> ApiError {
+        let detail = detail.into();
+        tracing::error!("answering 500: {detail}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// 503: the server stops.
+    pub fn stopping() -> ApiError {
+        ApiError { retry: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "server is stopping; try again later") }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({"detail": self.detail, "code": self.code});
+        let mut response = (self.status, axum::Json(body)).into_response();
+        if self.retry {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> ApiError {
+        let (status, code) = match &refused {
+            Refused::Behind(_) => (StatusCode::TOO_MANY_REQUESTS, "behind"),
+            Refused::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            Refused::DiskFull(_) => (StatusCode::TOO_MANY_REQUESTS, "disk_full"),
+            Refused::Broken(_) => (StatusCode::SERVICE_UNAVAILABLE, "journal_broken"),
+            Refused::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        };
+        ApiError { retry: true, ..Self::new(status, code, refused.to_string()) }
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> ApiError {
+        let (status, code) = match &error {
+            BodyError::TooLarge(_) | BodyError::TooMany(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            BodyError::Encoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown_encoding"),
+            BodyError::Compression(_) | BodyError::Json(_) => (StatusCode::BAD_REQUEST, "malformed"),
+            BodyError::Shape(_) => (StatusCode::UNPROCESSABLE_ENTITY, "wrong_shape"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<StateError> for ApiError {
+    fn from(error: StateError) -> ApiError {
+        ApiError::internal(error.to_string())
+    }
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> ApiError {
+        match rejection {
+            Rejection::Empty(text) => ApiError::bad_request(text),
+            Rejection::Faults(faults) => ApiError {
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                code: "invalid",
+                detail: faults.iter().map(detail_of).collect(),
+                retry: false,
+            },
+        }
+    }
+}
+
+fn detail_of(fault: &Fault) -> Value {
+    let kind = if fault.message == "field required" { "value_error.missing" } else { "value_error" };
+    let mut detail = json!({"loc": ["body", fault.field], "msg": fault.message, "type": kind});
+    if fault.line > 0 {
+        detail["line"] = fault.line.into();
+        detail["column"] = fault.column.into();
+    }
+    detail
+}

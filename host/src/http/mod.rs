@@ -1,0 +1,70 @@
+//! What `api` and `ingest` share: the parts a handler needs, who is calling, and how errors look. Knows no route.
+
+pub mod auth;
+pub mod error;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use donjon_core::command::{Command, CommandOutcome};
+use donjon_store::journal::JournalReader;
+use donjon_store::state::State;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config::Ingest;
+use crate::intake::{Applied, Intake, Item};
+use crate::plugins::PluginDirectory;
+use crate::telemetry::Metrics;
+use auth::{Auth, Caller};
+use error::ApiError;
+
+/// What handlers work with. Reads go to committed state and the journal, never to the worker's memory.
+pub struct App {
+    /// Committed derived state.
+    pub state: State,
+    /// The alert history.
+    pub journal: JournalReader,
+    /// The way in for alerts and commands.
+    pub intake: Intake,
+    /// The time.
+    pub clock: Clock,
+    /// Who may do what.
+    pub auth: Auth,
+    /// Limits of ingest.
+    pub limits: Ingest,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The plugins.
+    pub plugins: PluginDirectory,
+    /// The number of the newest outbox record.
+    pub committed: watch::Receiver<u64>,
+    /// Whether the journal is replayed.
+    pub replayed: watch::Receiver<bool>,
+    /// Set when the worker had to give up.
+    pub broken: Arc<AtomicBool>,
+    /// Ends long answers at a stop.
+    pub stopping: tokio_util::sync::CancellationToken,
+}
+
+/// The parts, shared.
+pub type Shared = Arc<App>;
+
+impl App {
+    /// Gives a command and waits until it is applied.
+    ///
+    /// # Errors
+    /// When it was refused, or the server stops before it is applied.
+    pub async fn command(&self, caller: &Caller, command: Command) -> Result<CommandOutcome, ApiError> {
+        let item = Item::Command { actor: caller.name.clone(), command };
+        let receipt = self.intake.accept(caller.tenant.clone(), vec![item], true).await?;
+        let outcomes = match receipt.applied {
+            Some(applied) => applied.await.map_err(|_| ApiError::stopping())?,
+            None => Vec::new(),
+        };
+        match outcomes.into_iter().next().flatten() {
+            Some(Applied::Command(outcome)) => Ok(outcome),
+            _ => Err(ApiError::internal("a command was answered as if it were an alert")),
+        }
+    }
+}

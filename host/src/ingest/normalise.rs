@@ -1,0 +1,298 @@
+//! One alert object to a normalised alert: defaults, enumerations, times and fingerprint as the reference does
+//! (`semantics.md`, section 2), unknown fields kept. Knows neither providers nor HTTP.
+
+use donjon_core::digest::{fingerprint_of_name, hex};
+use donjon_core::limits::MAX_FINGERPRINT_CHARS;
+use donjon_core::{Alert, Fingerprint, Object, Severity, Status, Timestamp, Value};
+use sha2::{Digest, Sha256};
+
+use crate::{json, time};
+
+/// The name of an alert that brought none.
+const UNKNOWN_NAME: &str = "unknown alert name";
+
+/// Fields that the server computes; what a sender puts there is dropped.
+const COMPUTED: [&str; 13] = [
+    "event_id",
+    "firingCounter",
+    "unresolvedCounter",
+    "firingStartTime",
+    "firingStartTimeSinceLastResolved",
+    "isFullDuplicate",
+    "isPartialDuplicate",
+    "duplicateReason",
+    "pushed",
+    "alert_hash",
+    "enriched_fields",
+    "apiKeyRef",
+    "deletedAt",
+];
+
+/// Fields that are text or null.
+const TEXTS: [&str; 9] =
+    ["environment", "service", "message", "description", "note", "assignee", "imageUrl", "startedAt", "providerId"];
+
+/// What is known about an item beside its body.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// The provider type it was sent to; empty for the generic endpoint.
+    pub provider: &'a str,
+    /// The query parameter `fingerprint`.
+    pub fingerprint: Option<&'a str>,
+    /// The present time, for alerts that bring none.
+    pub now: Timestamp,
+}
+
+/// Why an item is not an alert; the text names the field.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// Not an object.
+    #[error("alert must be a JSON object")]
+    NotAnObject,
+    /// A field with a value that does not fit.
+    #[error("field {field}: {reason}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+fn invalid(field: &'static str, reason: impl Into<String>) -> Invalid {
+    Invalid::Field { field, reason: reason.into() }
+}
+
+/// Normalises one alert object.
+///
+/// # Errors
+/// When a field has a value that cannot be read.
+pub fn normalise(mut attributes: Object, given: Given<'_>) -> Result<Alert, Invalid> {
+    for key in COMPUTED {
+        attributes.remove(key);
+    }
+    let id_generated = fill_id_and_name(&mut attributes)?;
+    let (status, severity) = enumerations(&mut attributes);
+    let last_received = last_received(&mut attributes, given.now)?;
+    let source = sources(&mut attributes, given.provider)?;
+    texts(&mut attributes)?;
+    labels(&mut attributes)?;
+    url(&mut attributes)?;
+    let fingerprint = fingerprint(&mut attributes, given.fingerprint)?;
+    let service = attributes.get("service").and_then(Value::as_text).filter(|text| !text.is_empty()).map(str::to_owned);
+    Ok(Alert { fingerprint, status, severity, last_received, source, service, id_generated, attributes })
+}
+
+/// Reads an alert that was normalised before, from its canonical document.
+///
+/// # Errors
+/// When the document is damaged.
+pub fn reread(attributes: Object, provider: &str, id_generated: bool) -> Result<Alert, Invalid> {
+    let mut alert = normalise(attributes, Given { provider, fingerprint: None, now: Timestamp(0) })?;
+    alert.id_generated = id_generated;
+    Ok(alert)
+}
+
+fn fill_id_and_name(attributes: &mut Object) -> Result<bool, Invalid> {
+    let id = match attributes.get("id") {
+        None | Some(Value::Null) => None,
+        Some(Value::Text(text)) if text.is_empty() => None,
+        Some(Value::Text(text)) => Some(text.clone()),
+        Some(Value::Int(i)) => Some(i.to_string()),
+        Some(_) => return Err(invalid("id", "must be text")),
+    };
+    let name = match attributes.get("name") {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::Text(text)) => text.clone(),
+        Some(_) => return Err(invalid("name", "must be text")),
+    };
+    if name.is_empty() {
+        attributes.set("name", Value::Text(id.clone().unwrap_or_else(|| UNKNOWN_NAME.to_owned())));
+    }
+    let generated = id.is_none();
+    attributes.set("id", Value::Text(id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())));
+    Ok(generated)
+}
+
+fn enumerations(attributes: &mut Object) -> (Status, Severity) {
+    let status = attributes.get("status").and_then(Value::as_text).and_then(Status::parse).unwrap_or(Status::Firing);
+    let severity = match attributes.get("severity") {
+        Some(Value::Text(text)) => Severity::parse(text),
+        Some(Value::Int(rank)) => Severity::from_rank(*rank),
+        _ => None,
+    };
+    let severity = severity.unwrap_or(Severity::Info);
+    attributes.set("status", Value::Text(status.as_str().to_owned()));
+    attributes.set("severity", Value::Text(severity.as_str().to_owned()));
+    (status, severity)
+}
+
+fn last_received(attributes: &mut Object, now: Timestamp) -> Result<Timestamp, Invalid> {
+    let unreadable = || invalid("lastReceived", "is neither ISO 8601 nor Unix seconds");
+    #[expect(clippy::cast_precision_loss, reason = "seconds since the epoch are far below 2^52")]
+    let at = match attributes.get("lastReceived") {
+        None | Some(Value::Null) => now,
+        Some(Value::Text(text)) if text.is_empty() => now,
+        Some(Value::Text(text)) => time::parse(text).ok_or_else(unreadable)?,
+        Some(Value::Int(seconds)) => time::from_seconds(*seconds as f64).ok_or_else(unreadable)?,
+        Some(Value::Float(seconds)) => time::from_seconds(*seconds).ok_or_else(unreadable)?,
+        Some(_) => return Err(unreadable()),
+    };
+    attributes.set("lastReceived", Value::Text(time::format(at)));
+    Ok(at)
+}
+
+/// `source` is a list of texts; a single text is taken as a list of one. Answers what incidents show: the provider, or
+/// else the first source.
+fn sources(attributes: &mut Object, provider: &str) -> Result<String, Invalid> {
+    let list = match attributes.get("source") {
+        Some(Value::List(list)) if !list.is_empty() => {
+            if list.iter().any(|item| item.as_text().is_none()) {
+                return Err(invalid("source", "must be a list of texts"));
+            }
+            None
+        }
+        Some(Value::Text(text)) if !text.is_empty() => Some(text.clone()),
+        None | Some(Value::Null | Value::List(_)) => Some("keep".to_owned()),
+        Some(Value::Text(_)) => Some("keep".to_owned()),
+        Some(_) => return Err(invalid("source", "must be a list of texts")),
+    };
+    if let Some(single) = list {
+        attributes.set("source", Value::List(vec![Value::Text(single)]));
+    }
+    if !provider.is_empty() && provider != "keep" {
+        return Ok(provider.to_owned());
+    }
+    let first = attributes.at(&["source", "0"]).and_then(Value::as_text).unwrap_or("keep");
+    Ok(first.to_owned())
+}
+
+fn texts(attributes: &mut Object) -> Result<(), Invalid> {
+    for field in TEXTS {
+        let text = match attributes.get(field) {
+            None | Some(Value::Null | Value::Text(_)) => continue,
+            Some(Value::Int(i)) => i.to_string(),
+            Some(Value::Float(f)) => f.to_string(),
+            Some(Value::Bool(b)) => b.to_string(),
+            Some(Value::List(_) | Value::Object(_)) => return Err(invalid(field, "must be text")),
+        };
+        attributes.set(field, Value::Text(text));
+    }
+    match attributes.get("description_format").map(|value| value.as_text()) {
+        None | Some(Some("markdown" | "html")) => Ok(()),
+        Some(None) if attributes.get("description_format") == Some(&Value::Null) => Ok(()),
+        Some(_) => Err(invalid("description_format", "must be markdown or html")),
+    }
+}
+
+fn labels(attributes: &mut Object) -> Result<(), Invalid> {
+    match attributes.get("labels") {
+        Some(Value::Object(_)) => Ok(()),
+        None | Some(Value::Null) => {
+            attributes.set("labels", Value::Object(Object::new()));
+            Ok(())
+        }
+        Some(_) => Err(invalid("labels", "must be an object")),
+    }
+}
+
+/// Trimmed; empty is null; a missing scheme is `https://`; characters that a URL cannot hold are percent-encoded.
+fn url(attributes: &mut Object) -> Result<(), Invalid> {
+    let url = match attributes.get("url") {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Text(text)) => text.trim().to_owned(),
+        Some(_) => return Err(invalid("url", "must be text")),
+    };
+    if url.is_empty() {
+        attributes.remove("url");
+        return Ok(());
+    }
+    let url = if url.starts_with("http") { url } else { format!("https://{url}") };
+    attributes.set("url", Value::Text(quote(&url)));
+    Ok(())
+}
+
+fn quote(url: &str) -> String {
+    let bytes = url.as_bytes();
+    let mut quoted = String::with_capacity(url.len());
+    for (at, byte) in bytes.iter().enumerate() {
+        let escaped = *byte == b'%'
+            && bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        if byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=".contains(byte) || escaped {
+            quoted.push(char::from(*byte));
+        } else {
+            quoted.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    quoted
+}
+
+fn fingerprint(attributes: &mut Object, overriding: Option<&str>) -> Result<Fingerprint, Invalid> {
+    let supplied = match (overriding, attributes.get("fingerprint")) {
+        (Some(text), _) => Some(text.to_owned()),
+        (None, Some(Value::Text(text))) => Some(text.clone()),
+        (None, Some(Value::Int(i))) => Some(i.to_string()),
+        (None, None | Some(Value::Null)) => None,
+        (None, Some(_)) => return Err(invalid("fingerprint", "must be text")),
+    };
+    let text = match supplied.filter(|text| !text.is_empty()) {
+        Some(text) => text.chars().take(MAX_FINGERPRINT_CHARS).collect(),
+        None => match attributes.get("name").and_then(Value::as_text) {
+            Some(name) if !name.is_empty() => fingerprint_of_name(name),
+            _ => hex(&Sha256::digest(json::object_to_vec(attributes))),
+        },
+    };
+    attributes.set("fingerprint", Value::Text(text.clone()));
+    Ok(Fingerprint::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(input: &str, expected: Result<&str, &str>) {
+        let Value::Object(object) = json::parse(input.as_bytes()).unwrap() else { panic!("not an object: {input}") };
+        let now = Timestamp(1_764_000_000_000);
+        let result = normalise(object, Given { provider: "", fingerprint: None, now });
+        match (result, expected) {
+            (Ok(mut alert), Ok(expected)) => {
+                if alert.id_generated {
+                    alert.attributes.remove("id");
+                }
+                assert_eq!(json::to_text(&Value::Object(alert.attributes)), expected, "{input}");
+            }
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{input}: {error}"),
+            (got, _) => panic!("{input}: {got:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_and_borders_are_those_of_the_reference() {
+        check(
+            r#"{"id":"i","fingerprint":"f"}"#,
+            Ok(r#"{"id":"i","fingerprint":"f","name":"i","status":"firing","severity":"info","lastReceived":"2025-11-24T16:00:00.000Z","source":["keep"],"labels":{}}"#),
+        );
+        check(
+            r#"{"name":"n","fingerprint":"f","status":"FIRING","severity":5,"source":"zabbix","lastReceived":"1764000001","extra":{"x":[1]},"pushed":false}"#,
+            Ok(r#"{"name":"n","fingerprint":"f","status":"firing","severity":"critical","source":["zabbix"],"lastReceived":"2025-11-24T16:00:01.000Z","extra":{"x":[1]},"labels":{}}"#),
+        );
+        check(
+            r#"{"name":"n","fingerprint":"f","url":" example.org/a b%zz%20 ","service":7,"source":[]}"#,
+            Ok(r#"{"name":"n","fingerprint":"f","url":"https://example.org/a%20b%25zz%20","service":"7","source":["keep"],"status":"firing","severity":"info","lastReceived":"2025-11-24T16:00:00.000Z","labels":{}}"#),
+        );
+        check(r#"{"name":"n","lastReceived":"soon"}"#, Err("field lastReceived"));
+        check(r#"{"name":"n","labels":[]}"#, Err("field labels"));
+        check(r#"{"name":["n"]}"#, Err("field name"));
+        check(r#"{"name":"n","source":[1]}"#, Err("field source"));
+        check(r#"{"name":"n","description_format":"rtf"}"#, Err("field description_format"));
+    }
+
+    #[test]
+    fn what_was_normalised_is_read_back_unchanged() {
+        let text = br#"{"name":"h3","severity":"high","source":["a","b"],"labels":{"n":5}}"#;
+        let Value::Object(object) = json::parse(text).unwrap() else { panic!("an object") };
+        let first = normalise(object, Given { provider: "", fingerprint: None, now: Timestamp(1) }).unwrap();
+        assert_eq!(first.fingerprint.as_str(), fingerprint_of_name("h3"));
+        assert_eq!(reread(first.attributes.clone(), "", true).unwrap(), first);
+    }
+}

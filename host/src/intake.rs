@@ -1,0 +1,470 @@
+//! The way into the journal: one thread appends what all requests bring, and all that arrive while one `fdatasync` is
+//! under way share the next (group commit). A request is answered only once its entries are on stable storage (I1).
+//! Knows nothing of HTTP, and nothing of what entries mean.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use donjon_core::command::{Command, CommandOutcome};
+use donjon_core::digest::ContentDigest;
+use donjon_core::{Alert, EventId, IncidentId, Seq, TenantId, Timestamp};
+use donjon_store::journal::{EntryBody, Journal, JournalError, NewEntry, RetentionPolicy, freeable};
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::telemetry::Metrics;
+
+/// Requests waiting for the journal.
+const QUEUE_REQUESTS: usize = 4096;
+/// Entries of one group commit; larger requests make a group of their own.
+const GROUP_ENTRIES: usize = 8192;
+/// Groups between the journal and the worker.
+const QUEUE_GROUPS: usize = 16;
+/// How often the journal is looked through for days that may go.
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// How long a look at the free space of the file system is believed.
+const FREE_SPACE_MAX_AGE: Duration = Duration::from_millis(500);
+
+/// What a request brings.
+#[derive(Debug)]
+pub enum Item {
+    /// A valid alert.
+    Alert(Box<NewAlert>),
+    /// An item that is not one.
+    DeadLetter {
+        /// Where it was sent to.
+        provider: String,
+        /// Why it was refused.
+        reason: String,
+        /// What was sent.
+        raw: Vec<u8>,
+    },
+    /// A command of a person.
+    Command {
+        /// Who gave it.
+        actor: String,
+        /// The command.
+        command: Command,
+    },
+}
+
+/// A normalised alert on its way into the journal.
+#[derive(Debug)]
+pub struct NewAlert {
+    /// The occurrence.
+    pub event_id: EventId,
+    /// Where it was sent to; empty for the generic endpoint.
+    pub provider: String,
+    /// Whose key sent it.
+    pub api_key_name: String,
+    /// The content.
+    pub digest: ContentDigest,
+    /// The alert.
+    pub alert: Alert,
+    /// Its canonical JSON.
+    pub document: Vec<u8>,
+}
+
+/// What became of an entry once the worker applied it.
+#[derive(Clone, Debug)]
+pub enum Applied {
+    /// An alert.
+    Event {
+        /// `first`, `update` or `duplicate`.
+        outcome: &'static str,
+        /// The incidents it belongs to by its rules.
+        incidents: Vec<IncidentId>,
+        /// Why a plugin did not contribute.
+        failure: Option<String>,
+    },
+    /// A dead letter.
+    DeadLetter,
+    /// A command.
+    Command(CommandOutcome),
+}
+
+/// Collects the outcomes of one request.
+pub struct Waiter {
+    outcomes: std::sync::Mutex<WaiterState>,
+}
+
+struct WaiterState {
+    outcomes: Vec<Option<Applied>>,
+    missing: usize,
+    done: Option<oneshot::Sender<Vec<Option<Applied>>>>,
+}
+
+impl Waiter {
+    fn new(count: usize, done: oneshot::Sender<Vec<Option<Applied>>>) -> Arc<Waiter> {
+        let state = WaiterState { outcomes: vec![None; count], missing: count, done: Some(done) };
+        Arc::new(Waiter { outcomes: std::sync::Mutex::new(state) })
+    }
+
+    /// Stores the outcome of one entry; the last one answers the request.
+    pub fn settle(&self, index: usize, applied: Applied) {
+        let mut state = self.outcomes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(slot) = state.outcomes.get_mut(index)
+            && slot.replace(applied).is_none()
+        {
+            state.missing -= 1;
+        }
+        if state.missing == 0
+            && let Some(done) = state.done.take()
+        {
+            // The client may have gone away.
+            let _ = done.send(std::mem::take(&mut state.outcomes));
+        }
+    }
+}
+
+/// An accepted entry on its way to the worker.
+pub struct Accepted {
+    /// Its position.
+    pub seq: Seq,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// What it is. Documents stay in the journal.
+    pub item: Item,
+    /// Who waits for its outcome, and under which index.
+    pub waiter: Option<(Arc<Waiter>, usize)>,
+}
+
+/// Why entries were not accepted. None of them is in the journal then.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refused {
+    /// The journal runs too far ahead of the worker.
+    #[error("too many accepted alerts wait to be applied; try again later: {0}")]
+    Behind(u64),
+    /// Too many requests at once.
+    #[error("too many requests wait for the journal; try again later")]
+    Busy,
+    /// No space.
+    #[error("disk is full; free some space, then alerts are taken again: {0}")]
+    DiskFull(String),
+    /// The journal cannot be written.
+    #[error("journal cannot be written: {0}")]
+    Broken(String),
+    /// The server stops.
+    #[error("server is stopping; try again later")]
+    Stopping,
+}
+
+/// What to wait for.
+pub struct Receipt {
+    /// Position of the first entry.
+    pub first: Seq,
+    /// The outcomes, once applied; only where they were asked for.
+    pub applied: Option<oneshot::Receiver<Vec<Option<Applied>>>>,
+}
+
+struct Request {
+    tenant: TenantId,
+    items: Vec<Item>,
+    waiter: Option<Arc<Waiter>>,
+    arrived: Instant,
+    reply: oneshot::Sender<Result<Seq, Refused>>,
+}
+
+/// How far the two sides of the journal are.
+#[derive(Debug, Default)]
+pub struct Progress {
+    accepted: AtomicU64,
+    applied: AtomicU64,
+    flushed: AtomicU64,
+}
+
+impl Progress {
+    /// Starts at what was found on disk.
+    pub fn new(accepted: Seq, applied: Seq) -> Progress {
+        Progress {
+            accepted: AtomicU64::new(accepted.0),
+            applied: AtomicU64::new(applied.0),
+            flushed: AtomicU64::new(applied.0),
+        }
+    }
+
+    /// The newest accepted position.
+    pub fn accepted(&self) -> Seq {
+        Seq(self.accepted.load(Ordering::SeqCst))
+    }
+
+    /// Entries up to here are applied.
+    pub fn applied(&self) -> Seq {
+        Seq(self.applied.load(Ordering::SeqCst))
+    }
+
+    /// What is applied up to here survives a crash of the machine.
+    pub fn flushed(&self) -> Seq {
+        Seq(self.flushed.load(Ordering::SeqCst))
+    }
+
+    /// Set by the worker after each flush of derived state.
+    pub fn set_flushed(&self, seq: Seq) {
+        self.flushed.store(seq.0, Ordering::SeqCst);
+    }
+
+    /// Set by the worker after each commit.
+    pub fn set_applied(&self, seq: Seq) {
+        self.applied.store(seq.0, Ordering::SeqCst);
+    }
+}
+
+/// Limits of the intake.
+#[derive(Clone, Debug)]
+pub struct IntakeOptions {
+    /// Accepted and not applied entries above which alerts are refused.
+    pub max_lag_entries: u64,
+    /// Free bytes below which alerts are refused.
+    pub min_free_bytes: u64,
+    /// Where the journal is.
+    pub data_dir: PathBuf,
+    /// Which days of the journal may go.
+    pub retention: RetentionPolicy,
+}
+
+/// A handle for requests; cheap to clone.
+#[derive(Clone)]
+pub struct Intake {
+    sender: Sender<Request>,
+    progress: Arc<Progress>,
+    stopping: Arc<AtomicBool>,
+    max_lag_entries: u64,
+}
+
+impl Intake {
+    /// Starts the journal's thread. It ends, and with it the worker, once all handles are gone.
+    pub fn start(
+        journal: Journal,
+        options: IntakeOptions,
+        clock: Clock,
+        progress: Arc<Progress>,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<(Intake, Receiver<Vec<Accepted>>, std::thread::JoinHandle<Journal>)> {
+        let (sender, requests) = crossbeam_channel::bounded(QUEUE_REQUESTS);
+        let (to_worker, groups) = crossbeam_channel::bounded(QUEUE_GROUPS);
+        let max_lag_entries = options.max_lag_entries;
+        let mut thread = JournalThread {
+            journal,
+            requests,
+            to_worker,
+            clock,
+            progress: Arc::clone(&progress),
+            metrics,
+            space: FreeSpace { options, looked: None, problem: None },
+            retention_looked: Instant::now(),
+        };
+        let handle = std::thread::Builder::new().name("journal".into()).spawn(move || {
+            thread.run();
+            thread.journal
+        })?;
+        let intake = Intake { sender, progress, stopping: Arc::default(), max_lag_entries };
+        Ok((intake, groups, handle))
+    }
+
+    /// How far journal and worker are.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Refuses everything from now on.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes items durable. Commands are taken even while alerts are refused for lag: people must be able to act.
+    ///
+    /// # Errors
+    /// When the items were refused as a whole.
+    pub async fn accept(&self, tenant: TenantId, items: Vec<Item>, wait: bool) -> Result<Receipt, Refused> {
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(Refused::Stopping);
+        }
+        let lag = self.progress.accepted().0.saturating_sub(self.progress.applied().0);
+        let command = matches!(items.first(), Some(Item::Command { .. }));
+        if lag >= self.max_lag_entries && !command {
+            return Err(Refused::Behind(lag));
+        }
+        if items.is_empty() {
+            return Ok(Receipt { first: self.progress.accepted(), applied: None });
+        }
+        let (waiter, applied) = if wait {
+            let (done, applied) = oneshot::channel();
+            (Some(Waiter::new(items.len(), done)), Some(applied))
+        } else {
+            (None, None)
+        };
+        let (reply, answer) = oneshot::channel();
+        let request = Request { tenant, items, waiter, arrived: Instant::now(), reply };
+        match self.sender.try_send(request) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(Refused::Busy),
+            Err(TrySendError::Disconnected(_)) => return Err(Refused::Stopping),
+        }
+        let first = answer.await.map_err(|_| Refused::Stopping)??;
+        Ok(Receipt { first, applied })
+    }
+}
+
+struct JournalThread {
+    journal: Journal,
+    requests: Receiver<Request>,
+    to_worker: Sender<Vec<Accepted>>,
+    clock: Clock,
+    progress: Arc<Progress>,
+    metrics: Arc<Metrics>,
+    space: FreeSpace,
+    retention_looked: Instant,
+}
+
+impl JournalThread {
+    fn run(&mut self) {
+        while let Ok(first) = self.requests.recv() {
+            let mut group = vec![first];
+            let mut entries: usize = group.iter().map(|request| request.items.len()).sum();
+            while entries < GROUP_ENTRIES
+                && let Ok(request) = self.requests.try_recv()
+            {
+                entries += request.items.len();
+                group.push(request);
+            }
+            if let Err(refused) = self.space.check() {
+                let (commands, refuse): (Vec<_>, Vec<_>) =
+                    group.into_iter().partition(|request| matches!(request.items.first(), Some(Item::Command { .. })));
+                refuse_all(refuse, &refused);
+                group = commands;
+            }
+            if !group.is_empty() && !self.commit(group) {
+                return;
+            }
+            if self.retention_looked.elapsed() >= RETENTION_EVERY {
+                self.retention_looked = Instant::now();
+                self.free_old_days();
+            }
+        }
+    }
+
+    /// Frees days below every cursor (I8). The only cursor so far is the worker's, as far as it survives a crash.
+    fn free_old_days(&mut self) {
+        let segments = self.journal.segments();
+        let days = freeable(&segments, &[self.progress.flushed()], &self.space.options.retention, self.clock.now());
+        if days.is_empty() {
+            return;
+        }
+        match self.journal.free(&days) {
+            Ok(()) => tracing::info!(days = days.len(), "freed old days of the journal"),
+            Err(error) => tracing::warn!(%error, "old days of the journal could not be freed; trying again later"),
+        }
+    }
+
+    /// One group commit. False once the worker is gone.
+    fn commit(&mut self, mut group: Vec<Request>) -> bool {
+        let at = self.clock.now();
+        let entries: Vec<NewEntry> = group.iter_mut().flat_map(|request| entries_of(request, at)).collect();
+        let count = entries.len();
+        let appended = self.journal.append(&entries).and_then(|seqs| self.journal.sync().map(|()| seqs));
+        drop(entries);
+        let first = match appended {
+            Ok(seqs) => *seqs.start(),
+            Err(error) => {
+                tracing::error!(%error, "journal refused {count} entries; their senders were told");
+                refuse_all(group, &refusal(&error));
+                return true;
+            }
+        };
+        let last = Seq(first.0 + count as u64 - 1);
+        self.progress.accepted.store(last.0, Ordering::SeqCst);
+        self.metrics.journal_seq.set(i64::try_from(last.0).unwrap_or(i64::MAX));
+        #[expect(clippy::cast_precision_loss, reason = "a group has few entries")]
+        self.metrics.journal_group_entries.observe(count as f64);
+        let accepted = acknowledge(group, first, at, &self.metrics);
+        self.to_worker.send(accepted).is_ok()
+    }
+}
+
+/// Answers every request of a durable group and hands its items on.
+fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, metrics: &Metrics) -> Vec<Accepted> {
+    let mut seq = first;
+    let mut accepted = Vec::new();
+    for request in group {
+        let request_first = seq;
+        for (index, item) in request.items.into_iter().enumerate() {
+            let waiter = request.waiter.as_ref().map(|waiter| (Arc::clone(waiter), index));
+            accepted.push(Accepted { seq, at, tenant: request.tenant.clone(), item, waiter });
+            seq = seq.next();
+        }
+        metrics.journal_commit_seconds.observe(request.arrived.elapsed().as_secs_f64());
+        // The client may have gone away; its alerts are accepted all the same.
+        let _ = request.reply.send(Ok(request_first));
+    }
+    accepted
+}
+
+fn refuse_all(group: Vec<Request>, refused: &Refused) {
+    for request in group {
+        let _ = request.reply.send(Err(refused.clone()));
+    }
+}
+
+fn refusal(error: &JournalError) -> Refused {
+    match error {
+        JournalError::DiskFull { .. } => Refused::DiskFull(error.to_string()),
+        _ => Refused::Broken(error.to_string()),
+    }
+}
+
+/// The journal's entries of a request. Documents and raw bytes move there; the worker needs only the parsed alert.
+fn entries_of(request: &mut Request, at: Timestamp) -> Vec<NewEntry> {
+    let tenant = &request.tenant;
+    let entry = |body| NewEntry { accepted: at, tenant: tenant.clone(), body };
+    request.items.iter_mut().map(|item| entry(body_of(item))).collect()
+}
+
+fn body_of(item: &mut Item) -> EntryBody {
+    match item {
+        Item::Alert(new) => EntryBody::Alert {
+            event_id: new.event_id.clone(),
+            provider: new.provider.clone(),
+            api_key_name: new.api_key_name.clone(),
+            document: std::mem::take(&mut new.document),
+            id_generated: new.alert.id_generated,
+        },
+        Item::DeadLetter { provider, reason, raw } => EntryBody::DeadLetter {
+            provider: provider.clone(),
+            reason: reason.clone(),
+            raw: std::mem::take(raw),
+        },
+        Item::Command { actor, command } => {
+            EntryBody::Command { actor: actor.clone(), command: command.clone() }
+        }
+    }
+}
+
+/// Watches the space that is left, so that the store never meets a full disk unprepared.
+struct FreeSpace {
+    options: IntakeOptions,
+    looked: Option<Instant>,
+    problem: Option<Refused>,
+}
+
+impl FreeSpace {
+    fn check(&mut self) -> Result<(), Refused> {
+        if self.looked.is_none_or(|looked| looked.elapsed() >= FREE_SPACE_MAX_AGE) {
+            self.looked = Some(Instant::now());
+            self.problem = self.look();
+        }
+        self.problem.clone().map_or(Ok(()), Err)
+    }
+
+    fn look(&self) -> Option<Refused> {
+        let free = donjon_store::free_bytes(&self.options.data_dir).ok()?;
+        let wanted = self.options.min_free_bytes;
+        (free < wanted).then(|| {
+            Refused::DiskFull(format!("{free} bytes are free, storage.min_free_bytes is {wanted}"))
+        })
+    }
+}

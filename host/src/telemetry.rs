@@ -1,0 +1,128 @@
+//! Logs and metrics. Names are `<area>_<noun>_<unit>[_total]` with the prefix `donjon_`; labels are bounded and never
+//! contain fingerprints, tenants or rule names. Knows nothing of what it counts.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging to standard error, so that standard output stays for answers.
+///
+/// # Errors
+/// When the filter does not parse.
+pub fn start_log(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.filter)
+        .map_err(|error| anyhow::anyhow!("log.filter does not parse: {}: {error}", log.filter))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// The one label of a family: a closed set of words.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Kind {
+    /// Which of them.
+    pub kind: &'static str,
+}
+
+/// A plugin's label: bounded by the number of files in the plugin directory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PluginLabel {
+    /// The name of the plugin.
+    pub plugin: String,
+}
+
+/// Everything that is counted.
+pub struct Metrics {
+    registry: Registry,
+    /// Items of requests by what became of them: `accepted`, `invalid`, `refused`.
+    pub ingest_items: Family<Kind, Counter>,
+    /// Bytes of request bodies, decompressed.
+    pub ingest_bytes: Counter,
+    /// From the arrival of a request at the journal to its acknowledgement.
+    pub journal_commit_seconds: Histogram,
+    /// Entries of one group commit.
+    pub journal_group_entries: Histogram,
+    /// Applied events: `first`, `update`, `duplicate`.
+    pub worker_events: Family<Kind, Counter>,
+    /// Time of one batch.
+    pub worker_batch_seconds: Histogram,
+    /// Position of the newest accepted and applied entry.
+    pub journal_seq: Gauge<i64, AtomicI64>,
+    /// Position up to which entries are applied.
+    pub applied_seq: Gauge<i64, AtomicI64>,
+    /// Incidents opened.
+    pub incidents_opened: Counter,
+    /// Evaluations of rules that failed.
+    pub rule_errors: Counter,
+    /// Alerts that a plugin failed on.
+    pub plugin_failures: Family<PluginLabel, Counter>,
+    /// Loads of plugins: `loaded`, `rejected`, `unloaded`.
+    pub plugin_loads: Family<Kind, Counter>,
+    /// Size of derived state.
+    pub state_bytes: Gauge<u64, AtomicU64>,
+    /// Size of the journal.
+    pub journal_bytes: Gauge<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Metrics {
+            registry: Registry::with_prefix("donjon"),
+            ingest_items: Family::default(),
+            ingest_bytes: Counter::default(),
+            journal_commit_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            journal_group_entries: Histogram::new(exponential_buckets(1.0, 4.0, 9)),
+            worker_events: Family::default(),
+            worker_batch_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            journal_seq: Gauge::default(),
+            applied_seq: Gauge::default(),
+            incidents_opened: Counter::default(),
+            rule_errors: Counter::default(),
+            plugin_failures: Family::default(),
+            plugin_loads: Family::default(),
+            state_bytes: Gauge::default(),
+            journal_bytes: Gauge::default(),
+        };
+        metrics.registered()
+    }
+}
+
+impl Metrics {
+    fn registered(mut self) -> Self {
+        let r = &mut self.registry;
+        r.register("ingest_items", "Items of requests by what became of them", self.ingest_items.clone());
+        r.register_with_unit("ingest", "Request bodies, decompressed", Unit::Bytes, self.ingest_bytes.clone());
+        r.register_with_unit("journal_commit", "Arrival to acknowledgement", Unit::Seconds, self.journal_commit_seconds.clone());
+        r.register("journal_group_entries", "Entries of one group commit", self.journal_group_entries.clone());
+        r.register("worker_events", "Applied events by deduplication outcome", self.worker_events.clone());
+        r.register_with_unit("worker_batch", "Time of one batch", Unit::Seconds, self.worker_batch_seconds.clone());
+        r.register("journal_seq", "Position of the newest accepted entry", self.journal_seq.clone());
+        r.register("applied_seq", "Position up to which entries are applied", self.applied_seq.clone());
+        r.register("incidents_opened", "Incidents opened", self.incidents_opened.clone());
+        r.register("rule_errors", "Evaluations of rules that failed", self.rule_errors.clone());
+        r.register("plugin_failed_alerts", "Alerts that a plugin failed on", self.plugin_failures.clone());
+        r.register("plugin_loads", "Loads of plugins by outcome", self.plugin_loads.clone());
+        r.register_with_unit("state_size", "Derived state on disk", Unit::Bytes, self.state_bytes.clone());
+        r.register_with_unit("journal_size", "Journal on disk", Unit::Bytes, self.journal_bytes.clone());
+        self
+    }
+
+    /// The text of `/metrics`.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}

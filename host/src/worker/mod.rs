@@ -1,0 +1,342 @@
+//! The one loop that writes derived state (I3): take a batch off the journal, admit, enrich, correlate, settle, commit in
+//! one atomic step with the cursor (I2), and only then tell anybody. Control flow lives here; the steps are pure and in
+//! `donjon-core`, or calls of plugins in `stages`.
+
+mod policies;
+mod replay;
+mod stages;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use donjon_core::admit::{Admission, Dedup, admit};
+use donjon_core::command::{CommandOutcome, DeadLetter};
+use donjon_core::settle::{CommandMeta, RuleBook, apply_command, settle};
+use donjon_core::state::{StateError, StateView};
+use donjon_core::working::{Working, WorkingLimits};
+use donjon_core::{Event, Seq, TenantId, Timestamp};
+use donjon_runtime::PluginSet;
+use donjon_store::journal::JournalReader;
+use donjon_store::state::State;
+use tokio::sync::watch;
+
+use crate::intake::{Accepted, Applied, Item, Progress};
+use crate::json;
+use crate::telemetry::{Kind, Metrics};
+
+/// How long the worker waits for work before it looks after other things.
+const IDLE: Duration = Duration::from_millis(200);
+/// How long it waits before it tries a failed batch again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Outbox records kept for clients that come back.
+const OUTBOX_KEPT: u64 = 10_000;
+
+/// What the worker needs.
+pub struct WorkerParts {
+    /// Derived state; nobody else writes to it.
+    pub state: State,
+    /// For what was accepted before the start.
+    pub journal: JournalReader,
+    /// What is accepted from now on.
+    pub groups: Receiver<Vec<Accepted>>,
+    /// The plugins that serve.
+    pub plugins: Arc<ArcSwap<PluginSet>>,
+    /// Names of plugins whose failure holds the line.
+    pub required_plugins: Vec<String>,
+    /// To run the plugins' calls.
+    pub runtime: tokio::runtime::Handle,
+    /// How far we are.
+    pub progress: Arc<Progress>,
+    /// Told after each commit: the number of the newest outbox record.
+    pub committed: watch::Sender<u64>,
+    /// Told once everything found at the start is applied.
+    pub replayed: watch::Sender<bool>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Most entries of one batch.
+    pub max_batch_entries: usize,
+    /// How often derived state is flushed.
+    pub flush_every: Duration,
+}
+
+/// The worker and what it remembers between batches.
+pub struct Worker {
+    parts: WorkerParts,
+    working: Working<State>,
+    rule_books: HashMap<TenantId, Tenant>,
+    outbox_number: u64,
+    last_flush: Instant,
+}
+
+/// The rules of a tenant, as of the running batch (I9).
+struct Tenant {
+    version: u64,
+    plugin_generation: u64,
+    book: RuleBook,
+    columns: stages::ColumnPlan,
+}
+
+/// Derived state cannot be read or written any more; the process must stop, nothing accepted is lost.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Reading.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Writing.
+    #[error("commit derived state: {0}")]
+    Commit(String),
+    /// The journal's own past cannot be read.
+    #[error("read the journal: {0}")]
+    Journal(String),
+}
+
+impl Worker {
+    /// Prepares a worker on committed state.
+    ///
+    /// # Errors
+    /// When committed state cannot be read.
+    pub fn new(parts: WorkerParts) -> Result<Worker, WorkerError> {
+        let outbox_number = parts.state.outbox_last()?;
+        let working = Working::new(parts.state.clone(), WorkingLimits::default(), outbox_number);
+        Ok(Worker { parts, working, rule_books: HashMap::new(), outbox_number, last_flush: Instant::now() })
+    }
+
+    /// Applies what the journal holds beyond the cursor, then whatever is accepted, until the journal's thread ends.
+    ///
+    /// # Errors
+    /// When derived state cannot be read or written: nothing accepted is lost, the next start replays it.
+    pub fn run(mut self) -> Result<(), WorkerError> {
+        replay::run(&mut self)?;
+        // A receiver that is gone only means that the server stops already.
+        let _ = self.parts.replayed.send(true);
+        loop {
+            match self.parts.groups.recv_timeout(IDLE) {
+                Ok(mut batch) => {
+                    while batch.len() < self.parts.max_batch_entries
+                        && let Ok(more) = self.parts.groups.try_recv()
+                    {
+                        batch.extend(more);
+                    }
+                    self.apply(batch)?;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.flush_if_due()?;
+        }
+        self.flush()
+    }
+
+    /// Applies entries in order. A command is a batch of its own, so that no batch sees two rule sets.
+    fn apply(&mut self, entries: Vec<Accepted>) -> Result<(), WorkerError> {
+        let mut run = Vec::with_capacity(entries.len().min(self.parts.max_batch_entries));
+        for entry in entries {
+            let is_command = matches!(entry.item, Item::Command { .. });
+            if (is_command || run.len() >= self.parts.max_batch_entries) && !run.is_empty() {
+                self.apply_alerts(std::mem::take(&mut run))?;
+            }
+            if is_command {
+                self.apply_command(entry)?;
+            } else {
+                run.push(entry);
+            }
+        }
+        if run.is_empty() { Ok(()) } else { self.apply_alerts(run) }
+    }
+
+    fn apply_command(&mut self, entry: Accepted) -> Result<(), WorkerError> {
+        let Item::Command { actor, command } = entry.item else { return Ok(()) };
+        let meta = CommandMeta { seq: entry.seq, accepted: entry.at, tenant: entry.tenant.clone(), actor };
+        let outcome = apply_command(&mut self.working, &meta, command)?;
+        self.commit(entry.seq, entry.at)?;
+        if outcome == CommandOutcome::Applied {
+            self.rule_books.remove(&entry.tenant);
+        }
+        settle_waiter(entry.waiter, Applied::Command(outcome));
+        Ok(())
+    }
+
+    /// One batch of alerts and dead letters.
+    fn apply_alerts(&mut self, entries: Vec<Accepted>) -> Result<(), WorkerError> {
+        let started = Instant::now();
+        let Some((last, now)) = entries.last().map(|entry| (entry.seq, entry.at)) else { return Ok(()) };
+        let plugins = self.parts.plugins.load_full();
+        let mut pending = Vec::with_capacity(entries.len());
+        let mut waiters = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match entry.item {
+                Item::Alert(new) => {
+                    let event = Event {
+                        seq: entry.seq,
+                        accepted: entry.at,
+                        tenant: entry.tenant,
+                        event_id: new.event_id,
+                        digest: new.digest,
+                        alert: new.alert,
+                    };
+                    let admission = admit(&mut self.working, &event)?;
+                    pending.push(Pending::new(event, admission, entry.waiter));
+                }
+                Item::DeadLetter { provider, reason, .. } => {
+                    let letter = DeadLetter { reason, accepted: entry.at, provider };
+                    self.working.put_dead_letter(&entry.tenant, entry.seq, letter);
+                    waiters.push((entry.waiter, Applied::DeadLetter));
+                }
+                Item::Command { .. } => {}
+            }
+        }
+        for tenant in tenants_of(&pending) {
+            self.load_rules(&tenant, &plugins)?;
+            self.judge(&plugins, &tenant, &mut pending, now)?;
+        }
+        self.commit(last, now)?;
+        self.count(&pending, started);
+        for event in pending {
+            let outcome = outcome_name(event.admission.dedup);
+            let applied = Applied::Event { outcome, incidents: event.incidents, failure: event.plugin_failure };
+            waiters.push((event.waiter, applied));
+        }
+        for (waiter, applied) in waiters {
+            settle_waiter(waiter, applied);
+        }
+        Ok(())
+    }
+
+    /// Enriches, correlates and settles the new events of one tenant.
+    fn judge(
+        &mut self,
+        plugins: &Arc<PluginSet>,
+        tenant: &TenantId,
+        pending: &mut [Pending],
+        now: Timestamp,
+    ) -> Result<(), WorkerError> {
+        let mut news: Vec<&mut Pending> = pending
+            .iter_mut()
+            .filter(|event| event.admission.dedup != Dedup::Duplicate && event.event.tenant == *tenant)
+            .collect();
+        if news.is_empty() {
+            return Ok(());
+        }
+        let Some(rules) = self.rule_books.get_mut(tenant) else { return Ok(()) };
+        self.working.tenant_mut(tenant)?.offered += news.len() as u64;
+        let stage = stages::Stage {
+            runtime: &self.parts.runtime,
+            metrics: &self.parts.metrics,
+            required: &self.parts.required_plugins,
+            tenant,
+            now,
+        };
+        for write in stage.enrich(plugins, &mut news) {
+            self.working.put_plugin_kv(&write.0, write.1);
+        }
+        let correlated = stage.correlate(plugins, &mut news, rules);
+        for (plugin, write) in correlated.kv_writes {
+            self.working.put_plugin_kv(&plugin, write);
+        }
+        stages::note_rule_failures(&mut self.working, tenant, &news, &correlated.failures, &self.parts.metrics)?;
+        for (position, event) in news.iter_mut().enumerate() {
+            let judged = stages::judged(event, position, &correlated.columns, &correlated.verdicts, &rules.book);
+            event.incidents = settle(&mut self.working, judged, json::to_text)?;
+        }
+        Ok(())
+    }
+
+    /// The rules of a tenant as committed, and the policies that plugins brought along; read again only when rules or
+    /// plugins changed.
+    fn load_rules(&mut self, tenant: &TenantId, plugins: &PluginSet) -> Result<(), WorkerError> {
+        let known = self.rule_books.get(tenant);
+        if known.is_some_and(|known| known.plugin_generation == plugins.generation) {
+            return Ok(());
+        }
+        let committed = self.working.committed();
+        let version = committed.tenant(tenant)?.rules_version;
+        let mut rules = committed.rules(tenant)?;
+        rules.extend(policies::as_rules(tenant, plugins));
+        let columns = self.rule_books.remove(tenant).map(|known| known.columns).unwrap_or_default();
+        let (book, plugin_generation) = (RuleBook::new(rules), plugins.generation);
+        self.rule_books.insert(tenant.clone(), Tenant { version, plugin_generation, book, columns });
+        Ok(())
+    }
+
+    /// The commit line: everything the batch changed, and the cursor, in one atomic step.
+    fn commit(&mut self, applied: Seq, now: Timestamp) -> Result<(), WorkerError> {
+        let mut changes = self.working.take_changes(applied, now);
+        if let Some(record) = changes.outbox.last() {
+            self.outbox_number = record.number;
+        }
+        changes.outbox_forget_below = self.outbox_number.saturating_sub(OUTBOX_KEPT);
+        let opened = changes.incidents.iter().filter(|incident| incident.created_seq.0 > self.parts.progress.applied().0);
+        self.parts.metrics.incidents_opened.inc_by(opened.count() as u64);
+        self.parts.state.commit(&changes).map_err(|error| WorkerError::Commit(error.to_string()))?;
+        self.parts.progress.set_applied(applied);
+        self.parts.metrics.applied_seq.set(i64::try_from(applied.0).unwrap_or(i64::MAX));
+        self.parts.committed.send_replace(self.outbox_number);
+        Ok(())
+    }
+
+    fn count(&self, pending: &[Pending], started: Instant) {
+        let metrics = &self.parts.metrics;
+        for dedup in [Dedup::First, Dedup::Update, Dedup::Duplicate] {
+            let count = pending.iter().filter(|event| event.admission.dedup == dedup).count() as u64;
+            if count > 0 {
+                metrics.worker_events.get_or_create(&Kind { kind: outcome_name(dedup) }).inc_by(count);
+            }
+        }
+        metrics.worker_batch_seconds.observe(started.elapsed().as_secs_f64());
+    }
+
+    fn flush_if_due(&mut self) -> Result<(), WorkerError> {
+        if self.last_flush.elapsed() < self.parts.flush_every { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<(), WorkerError> {
+        self.last_flush = Instant::now();
+        let applied = self.parts.progress.applied();
+        self.parts.state.flush().map_err(|error| WorkerError::Commit(error.to_string()))?;
+        self.parts.progress.set_flushed(applied);
+        Ok(())
+    }
+}
+
+/// An event between admission and settling.
+pub struct Pending {
+    event: Event,
+    admission: Admission,
+    waiter: Option<(Arc<crate::intake::Waiter>, usize)>,
+    enrichments: Vec<(String, Option<String>)>,
+    plugin_failure: Option<String>,
+    incidents: Vec<donjon_core::IncidentId>,
+}
+
+impl Pending {
+    fn new(event: Event, admission: Admission, waiter: Option<(Arc<crate::intake::Waiter>, usize)>) -> Pending {
+        Pending { event, admission, waiter, enrichments: Vec::new(), plugin_failure: None, incidents: Vec::new() }
+    }
+}
+
+fn tenants_of(pending: &[Pending]) -> Vec<TenantId> {
+    let mut tenants: Vec<TenantId> = Vec::new();
+    for event in pending {
+        if tenants.last() != Some(&event.event.tenant) && !tenants.contains(&event.event.tenant) {
+            tenants.push(event.event.tenant.clone());
+        }
+    }
+    tenants
+}
+
+fn outcome_name(dedup: Dedup) -> &'static str {
+    match dedup {
+        Dedup::First => "first",
+        Dedup::Update => "update",
+        Dedup::Duplicate => "duplicate",
+    }
+}
+
+fn settle_waiter(waiter: Option<(Arc<crate::intake::Waiter>, usize)>, applied: Applied) {
+    if let Some((waiter, index)) = waiter {
+        waiter.settle(index, applied);
+    }
+}

@@ -1,0 +1,64 @@
+//! Applies what the journal holds beyond the cursor: after a crash, or after derived state had to be rebuilt. Reads
+//! documents back into alerts; knows nothing of why they were not applied.
+
+use donjon_core::digest::content_digest;
+use donjon_core::{Seq, Value};
+use donjon_store::journal::{Entry, EntryBody};
+
+use super::{Worker, WorkerError};
+use crate::ingest::normalise;
+use crate::intake::{Accepted, Item, NewAlert};
+use crate::json;
+
+/// Entries and bytes read at a time.
+const READ_ENTRIES: usize = 4096;
+const READ_BYTES: usize = 16 << 20;
+/// A line of progress for so many entries.
+const SAY_EVERY: u64 = 200_000;
+
+/// Runs up to the newest entry that was in the journal at the start.
+pub(super) fn run(worker: &mut Worker) -> Result<(), WorkerError> {
+    let journal_error = |error: donjon_store::journal::JournalError| WorkerError::Journal(error.to_string());
+    let end = worker.parts.progress.accepted();
+    let begin = worker.parts.progress.applied();
+    if begin >= end {
+        return Ok(());
+    }
+    tracing::info!(from = begin.0 + 1, to = end.0, "applying journal entries that were accepted and not yet applied");
+    let mut next = begin.next();
+    let mut said = begin.0;
+    while next <= end {
+        let entries = worker.parts.journal.read_from(next, READ_ENTRIES, READ_BYTES).map_err(journal_error)?;
+        let Some(last) = entries.last().map(|entry| entry.seq) else { break };
+        next = last.next();
+        worker.apply(entries.into_iter().filter(|entry| entry.seq <= end).filter_map(accepted).collect())?;
+        worker.flush_if_due()?;
+        if next.0 - said > SAY_EVERY {
+            said = next.0;
+            tracing::info!(applied = next.0 - 1, to = end.0, "still applying");
+        }
+    }
+    // Entries lost with a damaged block are reported by the journal; the cursor must not wait for them.
+    worker.parts.progress.set_applied(Seq(end.0.max(worker.parts.progress.applied().0)));
+    tracing::info!(applied = end.0, "journal is applied");
+    Ok(())
+}
+
+fn accepted(entry: Entry) -> Option<Accepted> {
+    let item = match entry.body {
+        EntryBody::Alert { event_id, provider, api_key_name, document, id_generated } => {
+            let alert = match json::parse(&document) {
+                Ok(Value::Object(attributes)) => normalise::reread(attributes, &provider, id_generated).ok()?,
+                _ => {
+                    tracing::error!(seq = entry.seq.0, "journal entry holds no alert document; skipped");
+                    return None;
+                }
+            };
+            let digest = content_digest(&alert.attributes, id_generated);
+            Item::Alert(Box::new(NewAlert { event_id, provider, api_key_name, digest, alert, document: Vec::new() }))
+        }
+        EntryBody::Command { actor, command } => Item::Command { actor, command },
+        EntryBody::DeadLetter { provider, reason, raw } => Item::DeadLetter { provider, reason, raw },
+    };
+    Some(Accepted { seq: entry.seq, at: entry.accepted, tenant: entry.tenant, item, waiter: None })
+}

@@ -1,0 +1,285 @@
+//! The stages of a batch that call plugins: enrich, then correlate. A plugin's failure is a value that travels with the
+//! alert (I6). Knows how columns are cut out of alerts; decides nothing about incidents.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use donjon_core::batch::{Batch, Change, Column, KvWrite, RuleFailure, RuleSpec, Scalar, Verdict, Wants};
+use donjon_core::branch_set::BranchSet;
+use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
+use donjon_core::rule::RuleError;
+use donjon_core::settle::{Judged, Judgement, RuleBook};
+use donjon_core::state::{StateError, StateView};
+use donjon_core::value::split_path;
+use donjon_core::working::Working;
+use donjon_core::{GroupKey, TenantId, Timestamp};
+use donjon_runtime::{Plugin, PluginSet, Role};
+
+use super::{Pending, RETRY, Tenant};
+use crate::json;
+use crate::telemetry::{Metrics, PluginLabel};
+
+/// What a patch may not touch: identity, status and time of an alert (I5).
+const FIXED_ATTRIBUTES: [&str; 5] = ["id", "event_id", "fingerprint", "status", "lastReceived"];
+
+/// The columns that each correlator reads for one tenant's rules; forgotten when the rules change.
+#[derive(Default)]
+pub struct ColumnPlan {
+    by_plugin: HashMap<String, Planned>,
+}
+
+struct Planned {
+    hash: String,
+    columns: Arc<Vec<Column>>,
+}
+
+/// One tenant's part of a batch.
+pub struct Stage<'a> {
+    /// To run calls.
+    pub runtime: &'a tokio::runtime::Handle,
+    /// Counters.
+    pub metrics: &'a Metrics,
+    /// Plugins whose failure holds the line.
+    pub required: &'a [String],
+    /// Whose alerts.
+    pub tenant: &'a TenantId,
+    /// Batch time.
+    pub now: Timestamp,
+}
+
+/// What all correlators found: columns and verdicts a plugin.
+#[derive(Default)]
+pub struct Correlated {
+    /// The plugins, each with the columns it was handed.
+    pub columns: Vec<(Arc<Plugin>, Arc<Vec<Column>>)>,
+    /// Verdicts by position of the event: position of the plugin, and the verdict.
+    pub verdicts: Vec<Vec<(usize, Verdict)>>,
+    /// Rules that could not be evaluated.
+    pub failures: Vec<RuleFailure>,
+    /// Writes of plugins to their own data.
+    pub kv_writes: Vec<(String, KvWrite)>,
+}
+
+impl Stage<'_> {
+    /// Lets every enricher propose patches, and applies what is allowed.
+    pub fn enrich(&self, plugins: &PluginSet, events: &mut [&mut Pending]) -> Vec<(String, KvWrite)> {
+        let mut kv_writes = Vec::new();
+        for plugin in plugins.plugins.iter().filter(|plugin| plugin.role() == Role::Enricher) {
+            let columns = wanted_columns(plugin);
+            let outcome = loop {
+                let batch = self.batch(events, columns.as_deref());
+                let outcome = self.runtime.block_on(plugin.enrich(batch));
+                if !self.must_hold(plugin, outcome.failed.len(), events.len()) {
+                    break outcome;
+                }
+            };
+            self.note_failed(plugin, events, &outcome.failed);
+            for patch in outcome.patches {
+                if let Some(event) = events.get_mut(patch.alert) {
+                    apply_patch(plugin.name(), event, patch.changes);
+                }
+            }
+            kv_writes.extend(outcome.kv_writes.into_iter().map(|write| (plugin.name().to_owned(), write)));
+        }
+        kv_writes
+    }
+
+    /// Lets every correlator judge the batch.
+    pub fn correlate(&self, plugins: &PluginSet, events: &mut [&mut Pending], rules: &mut Tenant) -> Correlated {
+        let mut correlated = Correlated { verdicts: vec![Vec::new(); events.len()], ..Correlated::default() };
+        for plugin in plugins.plugins.iter().filter(|plugin| plugin.role() == Role::Correlator) {
+            if plugin.description().takes_rules && rules.book.rules().is_empty() {
+                continue;
+            }
+            let (columns, outcome) = loop {
+                let columns = self.plan(plugin, rules);
+                let batch = self.batch(events, columns.as_ref().map(|columns| columns.as_slice()));
+                let outcome = self.runtime.block_on(plugin.correlate(batch));
+                if !self.must_hold(plugin, outcome.failed.len(), events.len()) {
+                    break (columns.unwrap_or_default(), outcome);
+                }
+            };
+            self.note_failed(plugin, events, &outcome.failed);
+            let at = correlated.columns.len();
+            correlated.columns.push((Arc::clone(plugin), columns));
+            for verdict in outcome.findings.verdicts {
+                if let Some(verdicts) = correlated.verdicts.get_mut(verdict.alert) {
+                    verdicts.push((at, verdict));
+                }
+            }
+            correlated.failures.extend(outcome.findings.failures);
+            correlated.kv_writes.extend(outcome.kv_writes.into_iter().map(|write| (plugin.name().to_owned(), write)));
+        }
+        correlated
+    }
+
+    /// The columns for a correlator, configuring it with the tenant's rules where it has not got them yet. `None` for a
+    /// plugin that wants documents.
+    fn plan(&self, plugin: &Arc<Plugin>, rules: &mut Tenant) -> Option<Arc<Vec<Column>>> {
+        let wanted = wanted_columns(plugin)?;
+        if !plugin.description().takes_rules {
+            return Some(Arc::new(wanted));
+        }
+        if let Some(planned) = rules.columns.by_plugin.get(plugin.name())
+            && planned.hash == plugin.hash()
+            && plugin.configured_version(self.tenant) == Some(rules.version)
+        {
+            return Some(Arc::clone(&planned.columns));
+        }
+        // Policies of other plugins have no condition to evaluate.
+        let of_people = rules.book.rules().iter().filter(|live| !live.rule.draft.condition.is_empty());
+        let specs: Vec<RuleSpec> = of_people.map(|live| live.rule.spec()).collect();
+        let mut columns = wanted;
+        match self.runtime.block_on(plugin.configure(self.tenant, rules.version, &specs)) {
+            Ok(reports) => {
+                for report in reports {
+                    match report.outcome {
+                        Ok(accepted) => columns.extend(accepted.columns.iter().map(|name| Column::new(name))),
+                        Err(diagnostics) => {
+                            let why = diagnostics.first().map_or("no reason given", |first| first.message.as_str());
+                            tracing::warn!(plugin = plugin.name(), rule = %report.rule, "plugin refused a rule: {why}");
+                        }
+                    }
+                }
+            }
+            Err(error) => tracing::error!(plugin = plugin.name(), %error, "plugin could not be configured with the rules"),
+        }
+        columns.sort_by(|a, b| a.name.cmp(&b.name));
+        columns.dedup();
+        let columns = Arc::new(columns);
+        let planned = Planned { hash: plugin.hash().to_owned(), columns: Arc::clone(&columns) };
+        rules.columns.by_plugin.insert(plugin.name().to_owned(), planned);
+        Some(columns)
+    }
+
+    /// Cuts the columns out of the alerts, or prints the documents where no columns are given.
+    fn batch(&self, events: &[&mut Pending], columns: Option<&[Column]>) -> Batch {
+        let key = |event: &&mut Pending| (event.event.event_id.clone(), event.event.alert.fingerprint.clone());
+        let row = |event: &&mut Pending| -> Vec<Scalar> {
+            let attributes = &event.event.alert.attributes;
+            columns.unwrap_or_default().iter().map(|column| column.of(attributes, json::to_text)).collect()
+        };
+        let document = |event: &&mut Pending| json::object_to_vec(&event.event.alert.attributes);
+        Batch {
+            tenant: self.tenant.clone(),
+            now: self.now,
+            keys: events.iter().map(key).collect(),
+            columns: columns.unwrap_or_default().iter().map(|column| column.name.clone()).collect(),
+            rows: if columns.is_some() { events.iter().map(row).collect() } else { Vec::new() },
+            documents: if columns.is_some() { Vec::new() } else { events.iter().map(document).collect() },
+        }
+    }
+
+    /// Whether a required plugin failed on the whole batch: then the line is held, and the journal fills up to its limit.
+    fn must_hold(&self, plugin: &Plugin, failed: usize, of: usize) -> bool {
+        let hold = failed > 0 && failed == of && of > 1 && self.required.iter().any(|name| name == plugin.name());
+        if hold {
+            tracing::error!(plugin = plugin.name(), "required plugin fails on every alert; holding the line");
+            std::thread::sleep(RETRY);
+        }
+        hold
+    }
+
+    fn note_failed(&self, plugin: &Plugin, events: &mut [&mut Pending], failed: &[(usize, String)]) {
+        if failed.is_empty() {
+            return;
+        }
+        let label = PluginLabel { plugin: plugin.name().to_owned() };
+        self.metrics.plugin_failures.get_or_create(&label).inc_by(failed.len() as u64);
+        for (at, reason) in failed {
+            if let Some(event) = events.get_mut(*at) {
+                event.plugin_failure = Some(cut(&format!("{}: {reason}", plugin.name()), MAX_ERROR_TEXT_BYTES).to_owned());
+            }
+        }
+    }
+}
+
+fn wanted_columns(plugin: &Plugin) -> Option<Vec<Column>> {
+    match &plugin.description().wants {
+        Wants::Fields(fields) => Some(fields.iter().map(|name| Column::new(name)).collect()),
+        Wants::Documents => None,
+    }
+}
+
+/// Applies the allowed changes of one patch and remembers them with the event.
+fn apply_patch(plugin: &str, event: &mut Pending, changes: Vec<Change>) {
+    for change in changes {
+        let path = match &change {
+            Change::Set { path, .. } | Change::Remove { path } => path.clone(),
+        };
+        let keys = split_path(&path);
+        if keys.first().is_none_or(|first| first.is_empty() || FIXED_ATTRIBUTES.contains(&first.as_str())) {
+            event.plugin_failure = Some(format!("{plugin}: may not change attribute: {path}"));
+            continue;
+        }
+        let attributes = &mut event.event.alert.attributes;
+        match change {
+            Change::Remove { .. } => {
+                attributes.remove_at(&keys);
+                event.enrichments.push((path, None));
+            }
+            Change::Set { json: text, .. } => match json::parse(text.as_bytes()) {
+                Ok(value) if attributes.set_at(&keys, value) => event.enrichments.push((path, Some(text))),
+                Ok(_) => event.plugin_failure = Some(format!("{plugin}: something else is in the way of attribute: {path}")),
+                Err(error) => event.plugin_failure = Some(format!("{plugin}: value of {path} is not JSON: {error}")),
+            },
+        }
+    }
+    event.event.alert.reread();
+}
+
+/// Everything known about one event, its verdicts in the order of the rule book. Verdicts of unknown rules are dropped:
+/// a plugin proposes, it never decides (I5).
+pub fn judged<'a>(
+    event: &'a Pending,
+    position: usize,
+    plugins: &'a [(Arc<Plugin>, Arc<Vec<Column>>)],
+    verdicts: &'a [Vec<(usize, Verdict)>],
+    book: &'a RuleBook,
+) -> Judged<'a> {
+    let mut ordered: Vec<(usize, Judgement<'a>)> = Vec::new();
+    for (plugin, verdict) in verdicts.get(position).map(Vec::as_slice).unwrap_or_default() {
+        let (Some((place, rule)), Some((plugin, columns))) = (book.get(&verdict.rule), plugins.get(*plugin)) else {
+            continue;
+        };
+        let judgement = Judgement {
+            rule,
+            group: GroupKey::new(verdict.group_key.clone()),
+            branches: verdict.branches.iter().copied().filter(|at| (*at as usize) < rule.rule.draft.branches.len()).collect::<BranchSet>(),
+            columns,
+            read: &verdict.read,
+            plugin: (plugin.name(), &plugin.description().version),
+        };
+        ordered.push((place, judgement));
+    }
+    ordered.sort_by_key(|(place, _)| *place);
+    Judged {
+        event: &event.event,
+        admission: &event.admission,
+        enrichments: event.enrichments.clone(),
+        plugin_failure: event.plugin_failure.clone(),
+        judgements: ordered.into_iter().map(|(_, judgement)| judgement).collect(),
+    }
+}
+
+/// Keeps failed evaluations with their rules, where people look for them.
+pub fn note_rule_failures<V: StateView>(
+    working: &mut Working<V>,
+    tenant: &TenantId,
+    events: &[&mut Pending],
+    failures: &[RuleFailure],
+    metrics: &Metrics,
+) -> Result<(), StateError> {
+    for failure in failures {
+        let Some(event) = events.get(failure.alert) else { continue };
+        metrics.rule_errors.inc();
+        let stats = working.stats_mut(tenant, &failure.rule)?;
+        stats.errors += 1;
+        stats.last_error = Some(RuleError {
+            message: cut(&failure.message, MAX_ERROR_TEXT_BYTES).to_owned(),
+            event_id: event.event.event_id.as_str().to_owned(),
+            at: event.event.accepted,
+        });
+    }
+    Ok(())
+}
