@@ -1,0 +1,69 @@
+//! The one macro of a plugin: makes a type the component.
+
+use crate::{Archiver, Correlator, Enricher, Exporter};
+
+/// Make a type the component: `donjon_plugin::export!(MyPlugin as correlator);`
+///
+/// The role is one of `correlator`, `enricher`, `archiver`, `exporter`. One call a crate. On a native target it only
+/// checks that the type has the role. A crate that others use as a library keeps the call behind a feature, or the
+/// exports of both meet in one component.
+#[macro_export]
+macro_rules! export {
+    ($plugin:ty as correlator) => {
+        $crate::__export!($plugin, correlator, correlation);
+    };
+    ($plugin:ty as enricher) => {
+        $crate::__export!($plugin, enricher, enrichment);
+    };
+    ($plugin:ty as archiver) => {
+        $crate::__export!($plugin, archiver, archive);
+    };
+    ($plugin:ty as exporter) => {
+        $crate::__export!($plugin, exporter, commands);
+    };
+}
+
+/// The expansion of [`export!`] for one role and the interface that it exports.
+#[doc(hidden)]
+#[macro_export]
+#[rustfmt::skip] // it moves the closing braces of this body further at each run
+macro_rules! __export {
+    ($plugin:ty, $role:ident, $interface:ident) => {
+        const _: fn() = $crate::__private::$role::<$plugin>;
+
+        #[cfg(target_family = "wasm")]
+        #[allow(unsafe_code, reason = "generated: functions with fixed names that take pointers and lengths")]
+        const _: () = {
+            ::std::thread_local! {
+                static HELD: ::std::cell::RefCell<::std::option::Option<$plugin>> =
+                    const { ::std::cell::RefCell::new(::std::option::Option::None) };
+            }
+
+            struct Exported;
+
+            impl $crate::__private::Held for Exported {
+                type Plugin = $plugin;
+
+                fn hold(plugin: $plugin) {
+                    HELD.replace(::std::option::Option::Some(plugin));
+                }
+
+                fn with<R>(call: impl FnOnce(&mut $plugin) -> R) -> ::std::option::Option<R> {
+                    HELD.with_borrow_mut(|held| held.as_mut().map(call))
+                }
+            }
+
+            $crate::__private::lifecycle::export!(Exported with_types_in $crate::__private::lifecycle);
+            $crate::__private::$interface::export!(Exported with_types_in $crate::__private::$interface);
+        };
+    };
+}
+
+/// Compiles for a correlator only.
+pub fn correlator<P: Correlator>() {}
+/// Compiles for an enricher only.
+pub fn enricher<P: Enricher>() {}
+/// Compiles for an archiver only.
+pub fn archiver<P: Archiver>() {}
+/// Compiles for an exporter only.
+pub fn exporter<P: Exporter>() {}

@@ -1,0 +1,185 @@
+//! The compiled rules of one tenant.
+//!
+//! It must not know alerts: what is learnt from a batch is in `columns`.
+
+use donjon_expr::Expression;
+use donjon_plugin::{Accepted, Access, Diagnostic, OnMissingGroup, Rule, RuleOutcome, RuleReport};
+
+use crate::columns::ColumnMap;
+
+/// How a rule names the groups of an alert.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Grouping {
+    /// All alerts of the rule are one group.
+    One,
+    /// One group for each combination of values at these paths.
+    Paths(Vec<String>),
+    /// The attribute at `path` is an object of objects; one group for each value of `property` in them.
+    MultiLevel { path: String, property: String },
+}
+
+impl Grouping {
+    fn new(mut paths: Vec<String>, property: Option<String>) -> Self {
+        for path in &mut paths {
+            // The reference groups by the first of the sources of an alert.
+            if path == "source" {
+                path.push_str(".0");
+            }
+        }
+        match (paths.is_empty(), property) {
+            (true, _) => Grouping::One,
+            (false, None) => Grouping::Paths(paths),
+            (false, Some(property)) => Grouping::MultiLevel {
+                path: paths.swap_remove(0),
+                property,
+            },
+        }
+    }
+
+    /// The attribute paths that are read to name a group.
+    pub(crate) fn paths(&self) -> &[String] {
+        match self {
+            Grouping::One => &[],
+            Grouping::Paths(paths) => paths,
+            Grouping::MultiLevel { path, .. } => std::slice::from_ref(path),
+        }
+    }
+}
+
+/// A rule that was taken.
+pub(crate) struct CompiledRule {
+    pub(crate) id: String,
+    pub(crate) expression: Expression,
+    pub(crate) grouping: Grouping,
+    pub(crate) on_missing: OnMissingGroup,
+}
+
+/// The rules of one tenant that were taken, in their order.
+pub(crate) struct RuleSet {
+    pub(crate) rules: Vec<CompiledRule>,
+    /// Where the attributes are in the batches that currently come in.
+    pub(crate) columns: ColumnMap,
+}
+
+impl RuleSet {
+    /// Compile rules; each gets its report, and those that were refused are left out.
+    pub(crate) fn compile(rules: Vec<Rule>) -> (Self, Vec<RuleReport>) {
+        let mut taken = Vec::with_capacity(rules.len());
+        let mut reports = Vec::with_capacity(rules.len());
+        for rule in rules {
+            let id = rule.id.clone();
+            let outcome = match compile_rule(rule) {
+                Ok(rule) => {
+                    let accepted = describe(&rule);
+                    taken.push(rule);
+                    RuleOutcome::Accepted(accepted)
+                }
+                Err(diagnostics) => RuleOutcome::Rejected(diagnostics),
+            };
+            reports.push(RuleReport { rule: id, outcome });
+        }
+        (
+            RuleSet {
+                rules: taken,
+                columns: ColumnMap::default(),
+            },
+            reports,
+        )
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+fn compile_rule(rule: Rule) -> Result<CompiledRule, Vec<Diagnostic>> {
+    let expression = Expression::compile(&rule.condition).map_err(|diagnostics| {
+        let carry = |d: donjon_expr::Diagnostic| Diagnostic {
+            message: d.message,
+            line: d.line,
+            column: d.column,
+        };
+        diagnostics.into_iter().map(carry).collect::<Vec<_>>()
+    })?;
+    Ok(CompiledRule {
+        id: rule.id,
+        expression,
+        grouping: Grouping::new(rule.group_by, rule.multi_level_property),
+        on_missing: rule.on_missing_group,
+    })
+}
+
+fn describe(rule: &CompiledRule) -> Accepted {
+    let mut columns = rule.expression.columns().to_vec();
+    for path in rule.grouping.paths() {
+        if !columns.contains(path) {
+            columns.push(path.clone());
+        }
+    }
+    Accepted {
+        branches: rule
+            .expression
+            .branches()
+            .iter()
+            .map(|branch| branch.text.clone())
+            .collect(),
+        columns,
+        access: Access::Scanned,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(group_by: &[&str], property: Option<&str>) -> Grouping {
+        Grouping::new(
+            group_by.iter().map(|path| (*path).to_owned()).collect(),
+            property.map(str::to_owned),
+        )
+    }
+
+    #[test]
+    fn what_a_rule_groups_by() {
+        assert_eq!(paths(&[], None), Grouping::One);
+        assert_eq!(paths(&[], Some("name")), Grouping::One);
+        assert_eq!(paths(&["service", "source"], None).paths(), ["service", "source.0"]);
+        assert_eq!(paths(&["customers", "ignored"], Some("name")).paths(), ["customers"]);
+    }
+
+    #[test]
+    fn a_refused_rule_leaves_the_others_standing() {
+        let rule = |id: &str, condition: &str| Rule {
+            id: id.into(),
+            condition: condition.into(),
+            group_by: vec!["labels.host".into(), "name".into()],
+            ..Rule::default()
+        };
+        let (rule_set, reports) = RuleSet::compile(vec![
+            rule("bad", "name =="),
+            rule("good", "name == \"a\" || severity == \"high\""),
+        ]);
+        assert_eq!(rule_set.rules.len(), 1);
+        let outcomes: Vec<_> = reports
+            .iter()
+            .map(|report| (report.rule.as_str(), &report.outcome))
+            .collect();
+        let [
+            ("bad", RuleOutcome::Rejected(diagnostics)),
+            ("good", RuleOutcome::Accepted(accepted)),
+        ] = outcomes.as_slice()
+        else {
+            panic!("{outcomes:?}");
+        };
+        assert!(!diagnostics.is_empty());
+        assert_eq!(accepted.branches.len(), 2);
+        assert_eq!(accepted.columns.iter().filter(|path| *path == "name").count(), 1);
+        for path in ["name", "severity", "labels.host"] {
+            assert!(
+                accepted.columns.iter().any(|column| column == path),
+                "{path} in {:?}",
+                accepted.columns
+            );
+        }
+    }
+}
