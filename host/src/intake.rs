@@ -2,7 +2,6 @@
 //! under way share the next (group commit). A request is answered only once its entries are on stable storage (I1).
 //! Knows nothing of HTTP, and nothing of what entries mean.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use donjon_core::command::{Command, CommandOutcome};
 use donjon_core::digest::ContentDigest;
 use donjon_core::{Alert, EventId, IncidentId, Seq, TenantId, Timestamp};
 use donjon_store::journal::{EntryBody, Journal, JournalError, NewEntry, RetentionPolicy, freeable};
+use donjon_store::{DataDir, Day};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
@@ -215,14 +215,14 @@ impl Progress {
 }
 
 /// Limits of the intake.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct IntakeOptions {
     /// Accepted and not applied entries above which alerts are refused.
     pub max_lag_entries: u64,
     /// Free bytes below which alerts are refused.
     pub min_free_bytes: u64,
-    /// Where the journal is.
-    pub data_dir: PathBuf,
+    /// Where the journal is; locked as long as it is used.
+    pub data_dir: DataDir,
     /// Which days of the journal may go.
     pub retention: RetentionPolicy,
 }
@@ -350,13 +350,13 @@ impl JournalThread {
 
     /// Frees days below every cursor (I8). The only cursor so far is the worker's, as far as it survives a crash.
     fn free_old_days(&mut self) {
-        let segments = self.journal.segments();
-        let days = freeable(&segments, &[self.progress.flushed()], &self.space.options.retention, self.clock.now());
+        let (segments, today) = (self.journal.reader().segments(), Day::of(self.clock.now()));
+        let days = freeable(&segments, &[self.progress.flushed()], &self.space.options.retention, today);
         if days.is_empty() {
             return;
         }
         match self.journal.free(&days) {
-            Ok(()) => tracing::info!(days = days.len(), "freed old days of the journal"),
+            Ok(_) => tracing::info!(days = days.len(), "freed old days of the journal"),
             Err(error) => tracing::warn!(%error, "old days of the journal could not be freed; trying again later"),
         }
     }
@@ -461,7 +461,7 @@ impl FreeSpace {
     }
 
     fn look(&self) -> Option<Refused> {
-        let free = donjon_store::free_bytes(&self.options.data_dir).ok()?;
+        let free = self.options.data_dir.available_bytes().ok()?;
         let wanted = self.options.min_free_bytes;
         (free < wanted).then(|| {
             Refused::DiskFull(format!("{free} bytes are free, storage.min_free_bytes is {wanted}"))

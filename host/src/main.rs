@@ -1,5 +1,7 @@
 //! The donjon binary. Everything it can do is a command of `cli`; everything with a life cycle is wired in `serve`.
 
+#![recursion_limit = "256"]
+
 mod api;
 mod cli;
 mod clock;

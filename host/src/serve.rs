@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use donjon_store::journal::{Durability, Journal, JournalOptions, RetentionPolicy};
-use donjon_store::state::{State, StateOptions};
-use donjon_store::{DataDir, OpenError};
+use donjon_store::{DataDir, OpenError, Reopened, State, StateOptions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -62,14 +61,17 @@ fn open(config: &config::Storage) -> anyhow::Result<Opened> {
         config::Durability::Buffered => Durability::Buffered,
     };
     let options = JournalOptions { durability, segment_bytes: config.segment_bytes, ..JournalOptions::default() };
-    let (journal, report) = Journal::open(dir.journal_dir(), options).context("open the journal")?;
-    if !report.is_clean() {
-        tracing::warn!("journal was repaired: {report}");
+    let (journal, report) = Journal::open(dir.journal(), options).context("open the journal")?;
+    if let Some(torn) = &report.torn {
+        tracing::warn!(bytes = torn.bytes, "cut a torn tail off the journal; it was never acknowledged");
+    }
+    for damage in &report.damage {
+        tracing::error!(?damage, "journal is damaged; the entries of this block are lost");
     }
     let (state, reopened) =
-        State::open(dir.state_dir(), StateOptions { cache_bytes: config.cache_bytes }).context("open derived state")?;
-    if let Some(rebuilt) = reopened {
-        tracing::error!("derived state did not open and is rebuilt from the journal: {rebuilt}");
+        State::open(dir.state(), StateOptions { cache_bytes: config.cache_bytes }).context("open derived state")?;
+    if let Reopened::Rebuilt { moved_to, why } = reopened {
+        tracing::error!(moved_to = %moved_to.display(), "derived state did not open and is rebuilt from the journal: {why}");
     }
     Ok(Opened { dir, journal, state })
 }
@@ -80,17 +82,17 @@ async fn serve(config: Config, manual_clock: bool, handle: tokio::runtime::Handl
     let Opened { dir, journal, state } = open(&config.storage)?;
     let clock = if manual_clock { Clock::manual() } else { Clock::System };
     let metrics = Arc::new(Metrics::default());
-    let reader = journal.reader();
-    let progress = Arc::new(Progress::new(reader.last_seq(), state.applied()?));
-    let (committed_sender, committed) = watch::channel(state.outbox_last()?);
+    let (reader, state_reader) = (journal.reader(), state.reader().clone());
+    let progress = Arc::new(Progress::new(reader.last_seq(), state.reader().applied()?));
+    let (committed_sender, committed) = watch::channel(state.reader().outbox_last()?);
     let (replayed_sender, replayed) = watch::channel(false);
 
-    let plugins = plugin_wiring::start(&config, &dir, &state, &clock, &metrics).await?;
+    let plugins = plugin_wiring::start(&config, &dir, state.reader(), &metrics).await?;
     let listener = bind(config.server.listen).await?;
     let options = IntakeOptions {
         max_lag_entries: config.ingest.max_lag_entries,
         min_free_bytes: config.storage.min_free_bytes,
-        data_dir: config.storage.data_dir.clone(),
+        data_dir: dir,
         retention: RetentionPolicy {
             max_age_days: config.storage.retention_days,
             max_bytes: config.storage.max_journal_bytes,
@@ -100,10 +102,10 @@ async fn serve(config: Config, manual_clock: bool, handle: tokio::runtime::Handl
         Intake::start(journal, options, clock.clone(), Arc::clone(&progress), Arc::clone(&metrics))?;
     let broken = Arc::new(AtomicBool::new(false));
     let parts = WorkerParts {
-        state: state.clone(),
+        state,
         journal: reader.clone(),
         groups,
-        plugins: plugins.set(),
+        plugins: plugins.directory.set(),
         required_plugins: required_plugins(&config),
         runtime: handle,
         progress: Arc::clone(&progress),
@@ -115,14 +117,15 @@ async fn serve(config: Config, manual_clock: bool, handle: tokio::runtime::Handl
     };
     let worker = spawn_worker(parts, Arc::clone(&broken), stopping.clone())?;
     let app: Shared = Arc::new(App {
-        state,
+        state: state_reader,
         journal: reader,
         intake: intake.clone(),
         clock,
         auth: Auth::new(&config.auth)?,
         limits: config.ingest.clone(),
         metrics,
-        plugins,
+        plugins: plugins.directory,
+        plugin_changes: plugins.changes,
         committed,
         replayed,
         broken: Arc::clone(&broken),

@@ -1,6 +1,7 @@
 //! Logs and metrics. Names are `<area>_<noun>_<unit>[_total]` with the prefix `donjon_`; labels are bounded and never
 //! contain fingerprints, tenants or rule names. Knows nothing of what it counts.
 
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -20,7 +21,8 @@ use crate::config::{Log, LogFormat};
 pub fn start_log(log: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.filter)
         .map_err(|error| anyhow::anyhow!("log.filter does not parse: {}: {error}", log.filter))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     match log.format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

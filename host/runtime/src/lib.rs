@@ -1,1 +1,38 @@
-//! stub
+//! Runs plugins. The only crate that knows WebAssembly components: the rest of the host sees [`Plugin`]s that take
+//! batches of the domain and hand back proposals. It knows no store, no HTTP and no configuration file, and it never
+//! decides when a plugin is loaded or replaced.
+//!
+//! Every call has two guards (computing time and wall time) and every plugin has limits ([`Limits`], I7). A failure is a
+//! value that travels with the alert (I6): [`Plugin::correlate`] and [`Plugin::enrich`] never fail as a whole.
+
+mod bindings;
+mod capabilities;
+mod compile_cache;
+mod compiled;
+mod convert;
+mod counters;
+mod errors;
+mod guard;
+mod host;
+mod instance;
+mod intake;
+mod judge;
+mod kv;
+mod limits;
+mod log_gate;
+mod plugin;
+mod plugin_set;
+mod runtime;
+mod session;
+mod ticker;
+
+pub use compiled::{Compiled, Role};
+pub use convert::{Description, Policy};
+pub use counters::{CallFailure, PluginCounters};
+pub use errors::{CallError, LoadError, RuntimeError};
+pub use host::{ConfigLookup, PluginConfig};
+pub use kv::KvRead;
+pub use limits::Limits;
+pub use plugin::{Configured, CorrelateOutcome, EnrichOutcome, Plugin};
+pub use plugin_set::PluginSet;
+pub use runtime::{Runtime, RuntimeOptions, StartOptions, hash_of};

@@ -1,5 +1,7 @@
 //! `GET /alerts` and what belongs to one alert. Documents come from the journal, states from the store.
 
+use std::ops::ControlFlow;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use donjon_core::alert_state::{AlertState, StoredEvent};
@@ -30,7 +32,11 @@ pub fn routes() -> OpenApiRouter<Shared> {
 async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page>) -> Result<Json<Vec<Json_>>, ApiError> {
     caller.may_read()?;
     blocking(move || {
-        let mut states = app.state.alerts(&caller.tenant)?;
+        let mut states = Vec::new();
+        app.state.alerts(&caller.tenant, |state| {
+            states.push(state);
+            ControlFlow::Continue(())
+        })?;
         states.sort_by_key(|state| std::cmp::Reverse(state.last_event.seq));
         let (_, _, states) = page.of(states, DEFAULT_LIMIT);
         newest(&app, &caller.tenant, &states).map(Json)

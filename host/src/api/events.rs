@@ -47,7 +47,7 @@ async fn events(
             .map_err(|_| ApiError::bad_request(format!("Last-Event-ID must be a number, found: {text}")))?,
         None => *committed.borrow(),
     };
-    let plugins = app.plugins.changes();
+    let plugins = app.plugin_changes.clone();
     let follower = Follower { app: Arc::clone(&app), caller, committed, plugins, next: begin, ready: Vec::new() };
     let stream = futures::stream::unfold(follower, |mut follower| async move {
         let event = follower.next_event().await?;

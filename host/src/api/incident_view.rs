@@ -31,7 +31,7 @@ pub fn to_json(incident: &Incident, rule: Option<&RuleView>) -> Value {
         "creation_time": time::format(incident.created),
         "alerts_count": incident.members.count,
         "alert_sources": incident.sources,
-        "services": if incident.services.is_empty() { vec!["null"] } else { incident.services.iter().map(String::as_str).collect() },
+        "services": incident.services,
         "is_predicted": true,
         "is_candidate": incident.visibility == donjon_core::incident::Visibility::Candidate,
         "is_visible": incident.visible(),

@@ -1,5 +1,7 @@
 //! Incidents: list with every filter honoured, one, its alerts with the explanation, and what people do to it.
 
+use std::ops::ControlFlow;
+
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use donjon_core::command::{Command, CommandOutcome};
@@ -75,8 +77,13 @@ async fn list(State(app): State<Shared>, caller: Caller, RawQuery(query): RawQue
     caller.may_read()?;
     let filter = Filter::parse(query.as_deref().unwrap_or_default())?;
     blocking(move || {
-        let mut found = app.state.incidents(&caller.tenant)?;
-        found.retain(|incident| filter.keeps(incident));
+        let mut found = Vec::new();
+        app.state.incidents(&caller.tenant, |incident| {
+            if filter.keeps(&incident) {
+                found.push(incident);
+            }
+            ControlFlow::Continue(())
+        })?;
         sort(&mut found, filter.sorting);
         let count = found.len();
         let page = filter.page.unwrap_or(Page { limit: None, offset: None });

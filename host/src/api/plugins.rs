@@ -14,7 +14,7 @@ use crate::time;
 
 /// The routes of this module.
 pub fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one)).routes(routes!(reload))
 }
 
 /// All plugins with their state.
@@ -34,6 +34,14 @@ async fn one(State(app): State<Shared>, caller: Caller, Path(name): Path<String>
     status.map(|status| Json(view(status))).ok_or_else(|| ApiError::not_found(format!("no such plugin: {name}")))
 }
 
+/// Look through the plugin directory now, and read every file again: a refused one gets another chance.
+#[utoipa::path(post, path = "/plugins/reload", tag = "plugins", responses((status = 200, body = Vec<Object>)))]
+async fn reload(State(app): State<Shared>, caller: Caller) -> Result<Json<Vec<Value>>, ApiError> {
+    caller.may_change()?;
+    app.plugins.reload().await;
+    Ok(Json(app.plugins.statuses().iter().map(view).collect()))
+}
+
 fn view(status: &PluginStatus) -> Value {
     let at = |ms: u64| time::format(donjon_core::Timestamp(ms));
     json!({
@@ -43,6 +51,8 @@ fn view(status: &PluginStatus) -> Value {
         "version": status.version,
         "hash": status.hash,
         "imports": status.imports,
+        "file": status.file,
+        "policy": status.policy,
         "grants": status.grants,
         "unused_grants": status.unused_grants,
         "loaded_at": status.loaded_at_ms.map(at),

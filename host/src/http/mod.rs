@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use donjon_core::command::{Command, CommandOutcome};
 use donjon_store::journal::JournalReader;
-use donjon_store::state::State;
+use donjon_store::StateReader;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -22,7 +22,7 @@ use error::ApiError;
 /// What handlers work with. Reads go to committed state and the journal, never to the worker's memory.
 pub struct App {
     /// Committed derived state.
-    pub state: State,
+    pub state: StateReader,
     /// The alert history.
     pub journal: JournalReader,
     /// The way in for alerts and commands.
@@ -37,6 +37,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// The plugins.
     pub plugins: PluginDirectory,
+    /// Grows with every change in the plugin directory.
+    pub plugin_changes: watch::Receiver<u64>,
     /// The number of the newest outbox record.
     pub committed: watch::Receiver<u64>,
     /// Whether the journal is replayed.

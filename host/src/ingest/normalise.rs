@@ -46,9 +46,6 @@ pub struct Given<'a> {
 /// Why an item is not an alert; the text names the field.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// Not an object.
-    #[error("alert must be a JSON object")]
-    NotAnObject,
     /// A field with a value that does not fit.
     #[error("field {field}: {reason}")]
     Field {

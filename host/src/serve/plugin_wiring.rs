@@ -1,14 +1,125 @@
 //! Where runtime, plugin directory and committed state meet: neither of them knows the others.
 
-use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use donjon_core::batch::{KvValue, RuleSpec};
 use donjon_core::settle::RuleBook;
-use donjon_core::state::StateView;
-use donjon_runtime::{KvRead, Limits, Plugin, Runtime, RuntimeOptions};
-use donjon_store::DataDir;
-use donjon_store::state::State;
+use donjon_core::state::{StateError, StateView};
+use donjon_runtime::{KvRead, Limits, Plugin, Role, Runtime, RuntimeOptions};
+use donjon_store::{DataDir, StateReader};
+use tokio::sync::watch;
+
+use crate::config::{self, Config};
+use crate::plugins::{PluginConfig, PluginDirectory, PluginEvent, PluginOptions, PluginPolicy, Preconfigure};
+use crate::telemetry::{Kind, Metrics};
+
+/// The caps on plugins, as configured.
+fn limits(config: &Config) -> Limits {
+    let host = &config.plugin_host;
+    Limits {
+        memory_bytes: host.memory_bytes,
+        call_cpu: Duration::from_millis(host.call_cpu_ms),
+        call_wall: Duration::from_millis(host.call_timeout_ms),
+        ..Limits::default()
+    }
+}
+
+/// The engine with its compile cache inside the data directory.
+///
+/// # Errors
+/// When the cache directory cannot be made.
+fn runtime(config: &Config, dir: &DataDir) -> anyhow::Result<Arc<Runtime>> {
+    let options = RuntimeOptions { cache_dir: Some(dir.path().join("plugin-cache")), limits: limits(config) };
+    Runtime::new(options).context("start the plugin runtime")
+}
+
+/// Plugins read their committed data through this.
+struct CommittedKv(StateReader);
+
+impl KvRead for CommittedKv {
+    fn get(&self, plugin: &str, key: &str) -> Result<Option<KvValue>, String> {
+        self.0.plugin_kv_get(plugin, key).map_err(|error| error.to_string())
+    }
+
+    fn scan(
+        &self,
+        plugin: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, KvValue)>, String> {
+        self.0.plugin_kv_scan(plugin, prefix, after, limit).map_err(|error| error.to_string())
+    }
+}
+
+/// A started plugin directory, and a counter that grows with every change in it.
+pub struct Started {
+    /// The directory.
+    pub directory: PluginDirectory,
+    /// For clients that follow changes.
+    pub changes: watch::Receiver<u64>,
+}
+
+/// Loads what is in the plugin directory and watches it from then on.
+///
+/// # Errors
+/// When the directory or the compile cache cannot be made.
+pub async fn start(
+    config: &Config,
+    dir: &DataDir,
+    state: &StateReader,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Started> {
+    let plugin_dir = &config.plugin_host.dir;
+    std::fs::create_dir_all(plugin_dir).with_context(|| format!("make plugin directory {}", plugin_dir.display()))?;
+    let options = PluginOptions {
+        dir: plugin_dir.clone(),
+        per_plugin: config.plugins.iter().map(|(name, plugin)| (name.clone(), settings(plugin))).collect(),
+        settle: Duration::from_millis(config.plugin_host.settle_ms),
+        rescan: Duration::from_secs(config.plugin_host.rescan_seconds),
+    };
+    let (sender, changes) = watch::channel(0);
+    let metrics = Arc::clone(metrics);
+    let on_change = Arc::new(move |event: PluginEvent| {
+        metrics.plugin_loads.get_or_create(&Kind { kind: event.change.as_str() }).inc();
+        sender.send_modify(|count| *count += 1);
+    });
+    let reader = state.clone();
+    let preconfigure: Preconfigure =
+        Arc::new(move |plugin: Arc<Plugin>| Box::pin(configure(plugin, reader.clone())));
+    let kv = Arc::new(CommittedKv(state.clone()));
+    let directory = PluginDirectory::start(options, runtime(config, dir)?, kv, preconfigure, on_change).await?;
+    Ok(Started { directory, changes })
+}
+
+fn settings(plugin: &config::Plugin) -> PluginConfig {
+    let table: serde_json::Map<String, serde_json::Value> = plugin.config.clone().into_iter().collect();
+    PluginConfig {
+        grants: plugin.grants.clone(),
+        config: serde_json::Value::Object(table),
+        policy: match plugin.policy {
+            config::PluginPolicy::Optional => PluginPolicy::Optional,
+            config::PluginPolicy::Required => PluginPolicy::Required,
+        },
+    }
+}
+
+/// Gives a new correlator the committed rules of all tenants before it serves, off the hot path. The worker configures
+/// again what changed meanwhile.
+async fn configure(plugin: Arc<Plugin>, state: StateReader) -> Result<(), String> {
+    if plugin.role() != Role::Correlator || !plugin.description().takes_rules {
+        return Ok(());
+    }
+    let text = |error: StateError| error.to_string();
+    for tenant in state.tenants().map_err(text)? {
+        let version = state.tenant(&tenant).map_err(text)?.rules_version;
+        let book = RuleBook::new(state.rules(&tenant).map_err(text)?);
+        let specs: Vec<RuleSpec> = book.rules().iter().map(|live| live.rule.spec()).collect();
+        if !specs.is_empty() {
+            plugin.configure(&tenant, version, &specs).await.map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(())
+}

@@ -20,7 +20,7 @@ use donjon_core::working::{Working, WorkingLimits};
 use donjon_core::{Event, Seq, TenantId, Timestamp};
 use donjon_runtime::PluginSet;
 use donjon_store::journal::JournalReader;
-use donjon_store::state::State;
+use donjon_store::{State, StateReader};
 use tokio::sync::watch;
 
 use crate::intake::{Accepted, Applied, Item, Progress};
@@ -65,7 +65,7 @@ pub struct WorkerParts {
 /// The worker and what it remembers between batches.
 pub struct Worker {
     parts: WorkerParts,
-    working: Working<State>,
+    working: Working<StateReader>,
     rule_books: HashMap<TenantId, Tenant>,
     outbox_number: u64,
     last_flush: Instant,
@@ -99,8 +99,8 @@ impl Worker {
     /// # Errors
     /// When committed state cannot be read.
     pub fn new(parts: WorkerParts) -> Result<Worker, WorkerError> {
-        let outbox_number = parts.state.outbox_last()?;
-        let working = Working::new(parts.state.clone(), WorkingLimits::default(), outbox_number);
+        let outbox_number = parts.state.reader().outbox_last()?;
+        let working = Working::new(parts.state.reader().clone(), WorkingLimits::default(), outbox_number);
         Ok(Worker { parts, working, rule_books: HashMap::new(), outbox_number, last_flush: Instant::now() })
     }
 

@@ -219,9 +219,14 @@ fn apply_patch(plugin: &str, event: &mut Pending, changes: Vec<Change>) {
                 event.enrichments.push((path, None));
             }
             Change::Set { json: text, .. } => match json::parse(text.as_bytes()) {
-                Ok(value) if attributes.set_at(&keys, value) => event.enrichments.push((path, Some(text))),
-                Ok(_) => event.plugin_failure = Some(format!("{plugin}: something else is in the way of attribute: {path}")),
                 Err(error) => event.plugin_failure = Some(format!("{plugin}: value of {path} is not JSON: {error}")),
+                Ok(value) => {
+                    if attributes.set_at(&keys, value) {
+                        event.enrichments.push((path, Some(text)));
+                    } else {
+                        event.plugin_failure = Some(format!("{plugin}: something else is in the way of: {path}"));
+                    }
+                }
             },
         }
     }

@@ -1,0 +1,75 @@
+//! How the calls of a plugin went, for status pages and metrics. Reads the wall clock, and only to say when something
+//! failed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::errors::CallError;
+
+/// How the calls of a plugin went so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginCounters {
+    /// Calls made.
+    pub calls: u64,
+    /// Calls that failed.
+    pub failures: u64,
+    /// Parts of answers that were out of range or over a limit.
+    pub dropped: u64,
+    /// Time spent in calls.
+    pub busy: Duration,
+    /// The newest failure.
+    pub last_error: Option<CallFailure>,
+}
+
+/// A failed call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallFailure {
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What happened.
+    pub message: String,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    calls: AtomicU64,
+    failures: AtomicU64,
+    dropped: AtomicU64,
+    busy_ns: AtomicU64,
+    last_error: Mutex<Option<CallFailure>>,
+}
+
+impl Counters {
+    pub(crate) fn count(&self, took: Duration, error: Option<&CallError>) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.busy_ns
+            .fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let Some(error) = error else { return };
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        let failure = CallFailure {
+            at_ms: now_ms(),
+            message: error.to_string(),
+        };
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+
+    pub(crate) fn add_dropped(&self, dropped: u64) {
+        self.dropped.fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> PluginCounters {
+        PluginCounters {
+            calls: self.calls.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
+            busy: Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed)),
+            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

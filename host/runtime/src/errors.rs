@@ -1,0 +1,170 @@
+//! What can go wrong, one enum an operation: lower case, the value last, and what to do next where somebody can do
+//! something. Texts that come from a plugin are cut before they get here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// The runtime cannot be set up.
+#[derive(Debug, Error)]
+pub enum RuntimeError {
+    /// wasmtime refuses its settings or this machine.
+    #[error("the WebAssembly engine does not start on this machine: {0}")]
+    Engine(String),
+    /// No thread for the clock that interrupts plugins.
+    #[error("cannot start the thread that interrupts plugins: {0}")]
+    Ticker(std::io::Error),
+    /// The cache directory cannot be used.
+    #[error("cannot use the directory for compiled plugins, check its owner and permissions: {}: {cause}", path.display())]
+    Cache {
+        /// The directory or file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+}
+
+/// A file does not become a plugin.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// Nothing in it.
+    #[error("the file is empty; it may still be copied")]
+    Empty,
+    /// Over the limit.
+    #[error("the file is larger than the limit of {limit} bytes: {bytes} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+        /// The size.
+        bytes: usize,
+    },
+    /// Machine code would run without any check.
+    #[error("precompiled files are refused; provide the .wasm file that it was made from")]
+    Precompiled,
+    /// Not WebAssembly, or cut short.
+    #[error("not a complete WebAssembly file; copy it again, or build it with `donjon plugin build`: {0}")]
+    Invalid(String),
+    /// A plain core module without the description of its interface.
+    #[error("a core module without a component-type section; build it with the Donjon plugin SDK")]
+    NoComponentType,
+    /// wit-component refuses the module.
+    #[error("the module cannot be made a component; rebuild it with `donjon plugin build`: {0}")]
+    Encode(String),
+    /// wasmtime refuses the component.
+    #[error("the component cannot be compiled: {0}")]
+    Compile(String),
+    /// A component of another kind.
+    #[error("not a Donjon plugin: it exports nothing of donjon:plugin")]
+    NotAPlugin,
+    /// Another version of the contract.
+    #[error(
+        "the plugin speaks another version of the contract than {supported}; rebuild it with this version's SDK: {found}"
+    )]
+    ApiVersion {
+        /// What this host speaks.
+        supported: &'static str,
+        /// What the plugin exports.
+        found: String,
+    },
+    /// The interface that every plugin exports is missing.
+    #[error("the plugin does not export donjon:plugin/lifecycle")]
+    NoLifecycle,
+    /// No role.
+    #[error("the plugin exports no role: one of correlation, enrichment, archive or commands of donjon:plugin")]
+    NoRole,
+    /// More than one role.
+    #[error("a plugin has exactly one role; split it: {0}")]
+    ManyRoles(String),
+    /// An import that the operator has not granted.
+    #[error(
+        "the plugin needs a capability that is not granted; add \"{grant}\" to `grants` of [plugins.{plugin}], as in `grants = [\"{grant}\"]`: {interface}"
+    )]
+    NotGranted {
+        /// The import.
+        interface: String,
+        /// What to write.
+        grant: &'static str,
+        /// Where to write it.
+        plugin: String,
+    },
+    /// An import that this version does not have.
+    #[error("the plugin imports an interface that is not available in this version of Donjon: {0}")]
+    NotAvailable(String),
+    /// The types of imports or exports differ from the contract.
+    #[error("the plugin does not fit the contract of this version; rebuild it with this version's SDK: {0}")]
+    Contract(String),
+    /// What it says about itself is over a limit.
+    #[error("the plugin's description is over a limit: {0}")]
+    Description(String),
+    /// A call at start failed.
+    #[error("the plugin failed in `{step}`: {cause}")]
+    Start {
+        /// Which call.
+        step: &'static str,
+        /// How.
+        cause: CallError,
+    },
+}
+
+/// A call of a plugin failed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CallError {
+    /// It asked for more memory than it may have, and then gave up.
+    #[error("out of memory: limit {limit} bytes")]
+    OutOfMemory {
+        /// The limit.
+        limit: usize,
+    },
+    /// It asked for larger tables than it may have, and then gave up.
+    #[error("out of table elements: limit {limit}")]
+    OutOfTable {
+        /// The limit.
+        limit: usize,
+    },
+    /// It computed too long.
+    #[error("timed out: computed for longer than {}", ms(limit))]
+    CpuTime {
+        /// The limit.
+        limit: Duration,
+    },
+    /// It took too long, mostly waiting.
+    #[error("timed out: took longer than {}", ms(limit))]
+    WallTime {
+        /// The limit.
+        limit: Duration,
+    },
+    /// It ended in a trap.
+    #[error("trapped: {0}")]
+    Trap(String),
+    /// It answered with an error.
+    #[error("answered with an error: {0}")]
+    Refused(String),
+    /// No instance of it can be had.
+    #[error("cannot be started again in `{step}`: {cause}")]
+    Restart {
+        /// Which call.
+        step: &'static str,
+        /// How it failed.
+        cause: String,
+    },
+    /// It is something else.
+    #[error("the plugin is no {expected} but: {found}")]
+    Role {
+        /// What was called for.
+        expected: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+}
+
+fn ms(duration: &Duration) -> String {
+    format!("{} ms", duration.as_millis())
+}
+
+impl CallError {
+    /// Whether the instance is still good: only an answer leaves it as it was.
+    pub(crate) fn spares_instance(&self) -> bool {
+        matches!(self, CallError::Refused(_) | CallError::Role { .. })
+    }
+}

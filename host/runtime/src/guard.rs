@@ -1,0 +1,265 @@
+//! What stops a plugin: a budget of computing time and wall time for each call, and limits on memory, tables and
+//! instances. Turns a broken call into the limit that it broke, so that a denied allocation is not reported as
+//! `unreachable`. Does not know what the calls are.
+
+use std::future::Future;
+use std::time::Duration;
+
+use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+
+use crate::errors::CallError;
+use crate::host::StoreData;
+use crate::limits::Limits;
+use crate::ticker::TICK;
+
+/// The time that one call may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) cpu: Duration,
+    pub(crate) wall: Duration,
+}
+
+impl Budget {
+    pub(crate) fn start(limits: &Limits) -> Budget {
+        Budget {
+            cpu: limits.start_cpu,
+            wall: limits.start_wall,
+        }
+    }
+
+    pub(crate) fn configure(limits: &Limits) -> Budget {
+        Budget {
+            cpu: limits.configure_cpu,
+            wall: limits.configure_wall,
+        }
+    }
+
+    /// For `part` of `whole` alerts: the limit is for a whole batch, so looking for a looping alert by halves takes
+    /// less than five times the limit, not once the limit for each half. Never less than a quarter, so that a plugin
+    /// that fills its memory still gets to its end and is told that.
+    pub(crate) fn judge(limits: &Limits, part: usize, whole: usize) -> Budget {
+        const LEAST_SHARE: u32 = 4;
+        let share = |of: Duration| {
+            let proportional = of.mul_f64(part as f64 / whole.max(1) as f64);
+            proportional.max(of / LEAST_SHARE).min(of)
+        };
+        Budget {
+            cpu: share(limits.call_cpu),
+            wall: share(limits.call_wall),
+        }
+    }
+
+    fn ticks(self) -> u64 {
+        let ticks = self.cpu.as_nanos().div_ceil(TICK.as_nanos().max(1));
+        u64::try_from(ticks).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+/// The computing time of a call was used up.
+#[derive(Debug, thiserror::Error)]
+#[error("computing time used up")]
+struct CpuSpent;
+
+/// What was denied to the guest during a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Denied {
+    Memory,
+    Table,
+}
+
+/// The part of a store's data that enforces limits.
+pub(crate) struct Guard {
+    ticks_left: u64,
+    budget: Budget,
+    denied: Option<Denied>,
+    memory_bytes: Allowance,
+    table_elements: Allowance,
+    instances: usize,
+    memories: usize,
+    tables: usize,
+}
+
+/// How much of something is taken, of how much.
+struct Allowance {
+    taken: usize,
+    limit: usize,
+}
+
+impl Allowance {
+    fn of(limit: usize) -> Allowance {
+        Allowance { taken: 0, limit }
+    }
+
+    /// Takes the growth from `current` to `desired` if it fits.
+    fn grow(&mut self, current: usize, desired: usize) -> bool {
+        let total = self.taken.saturating_add(desired.saturating_sub(current));
+        let fits = total <= self.limit;
+        if fits {
+            self.taken = total;
+        }
+        fits
+    }
+}
+
+impl Guard {
+    pub(crate) fn new(limits: &Limits) -> Guard {
+        Guard {
+            ticks_left: 0,
+            budget: Budget {
+                cpu: Duration::ZERO,
+                wall: Duration::ZERO,
+            },
+            denied: None,
+            memory_bytes: Allowance::of(limits.memory_bytes),
+            table_elements: Allowance::of(limits.table_elements),
+            instances: limits.instances,
+            memories: limits.memories,
+            tables: limits.tables,
+        }
+    }
+}
+
+impl ResourceLimiter for Guard {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // Beyond the guest's own maximum the growth fails anyway, and not because of us.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let fits = self.memory_bytes.grow(current, desired);
+        if !fits {
+            self.denied = Some(Denied::Memory);
+        }
+        Ok(fits)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let fits = self.table_elements.grow(current, desired);
+        if !fits {
+            self.denied = Some(Denied::Table);
+        }
+        Ok(fits)
+    }
+
+    fn instances(&self) -> usize {
+        self.instances
+    }
+
+    fn tables(&self) -> usize {
+        self.tables
+    }
+
+    fn memories(&self) -> usize {
+        self.memories
+    }
+}
+
+/// Makes a store that obeys the limits in its data.
+pub(crate) fn guarded_store(engine: &wasmtime::Engine, data: StoreData, answer_bytes: usize) -> Store<StoreData> {
+    let mut store = Store::new(engine, data);
+    store.limiter(|data| &mut data.guard);
+    store.set_hostcall_fuel(answer_bytes);
+    // A tick is counted only where the guest notices it, so time spent in the host or off the processor hardly counts
+    // as computing. Every tick yields, because a future that never yields cannot be timed out.
+    store.epoch_deadline_callback(|mut context| {
+        let guard = &mut context.data_mut().guard;
+        match guard.ticks_left.checked_sub(1) {
+            Some(left) => {
+                guard.ticks_left = left;
+                Ok(UpdateDeadline::Yield(1))
+            }
+            None => Err(wasmtime::Error::new(CpuSpent)),
+        }
+    });
+    store
+}
+
+/// Sets both limits, right before a call.
+pub(crate) fn arm(store: &mut Store<StoreData>, budget: Budget) {
+    let data = store.data_mut();
+    data.guard.ticks_left = budget.ticks();
+    data.guard.budget = budget;
+    data.guard.denied = None;
+    data.last_error_line = None;
+    store.set_epoch_deadline(1);
+}
+
+/// Waits for an armed call; `None` if the wall time ran out.
+pub(crate) async fn within<R>(budget: Budget, call: impl Future<Output = R>) -> Option<R> {
+    tokio::time::timeout(budget.wall, call).await.ok()
+}
+
+/// Why a call broke, in words that name the limit it broke.
+pub(crate) fn explain(data: &StoreData, broken: Option<wasmtime::Error>) -> CallError {
+    let guard = &data.guard;
+    let Some(error) = broken else {
+        return CallError::WallTime {
+            limit: guard.budget.wall,
+        };
+    };
+    if error.is::<CpuSpent>() {
+        return CallError::CpuTime {
+            limit: guard.budget.cpu,
+        };
+    }
+    match guard.denied {
+        Some(Denied::Memory) => CallError::OutOfMemory {
+            limit: guard.memory_bytes.limit,
+        },
+        Some(Denied::Table) => CallError::OutOfTable {
+            limit: guard.table_elements.limit,
+        },
+        None => CallError::Trap(trap_text(data, &error)),
+    }
+}
+
+/// The cause without wasmtime's backtrace, and what the plugin logged last as an error: mostly its panic message.
+fn trap_text(data: &StoreData, error: &wasmtime::Error) -> String {
+    let cause = match error.downcast_ref::<wasmtime::Trap>() {
+        Some(trap) => trap.to_string(),
+        None => error.root_cause().to_string(),
+    };
+    let text = match &data.last_error_line {
+        Some(line) => format!("{cause}; it had logged: {line}"),
+        None => cause,
+    };
+    cut(&text, MAX_ERROR_TEXT_BYTES).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_over_all_memories_together_is_limited() {
+        let mut guard = Guard::new(&Limits {
+            memory_bytes: 100,
+            ..Limits::default()
+        });
+        assert!(guard.memory_growing(0, 60, None).unwrap());
+        assert!(!guard.memory_growing(0, 41, Some(40)).unwrap());
+        assert_eq!(guard.denied, None);
+        assert!(guard.memory_growing(0, 40, None).unwrap());
+        assert!(!guard.memory_growing(40, 41, None).unwrap());
+        assert_eq!(guard.denied, Some(Denied::Memory));
+    }
+
+    #[test]
+    fn a_part_of_a_batch_has_its_share_of_the_time_but_never_nothing() {
+        let limits = Limits::default();
+        assert_eq!(Budget::judge(&limits, 512, 512).cpu, limits.call_cpu);
+        assert_eq!(Budget::judge(&limits, 256, 512).cpu, limits.call_cpu / 2);
+        assert_eq!(Budget::judge(&limits, 1, 512).cpu, limits.call_cpu / 4);
+        assert_eq!(
+            Budget {
+                cpu: Duration::from_millis(62),
+                ..Budget::start(&limits)
+            }
+            .ticks(),
+            7
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! What a running plugin can reach: the data of its store and the host functions over it. Reads no clock and no file:
+//! time is batch time, configuration was handed over, own data goes through `kv.rs`.
+
+use std::sync::Arc;
+
+use donjon_core::Timestamp;
+use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
+
+use crate::bindings::plugin::donjon::host::{clock, config, kv, log};
+use crate::bindings::plugin::donjon::types::types::Error;
+use crate::guard::Guard;
+use crate::kv::{KvBuffer, KvError};
+use crate::log_gate::LogGate;
+
+/// Looks up a dotted path in a plugin's configuration and answers the value as JSON text.
+pub type ConfigLookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// The configuration of a plugin. How it is written down is the host's affair.
+#[derive(Clone)]
+pub struct PluginConfig {
+    /// The whole of it as JSON text, handed to `init`.
+    pub json: String,
+    /// Answers the plugin's questions for parts of it.
+    pub lookup: ConfigLookup,
+}
+
+impl Default for PluginConfig {
+    fn default() -> PluginConfig {
+        PluginConfig {
+            json: "{}".to_owned(),
+            lookup: Arc::new(|_| None),
+        }
+    }
+}
+
+impl std::fmt::Debug for PluginConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The values may be secrets.
+        f.write_str("PluginConfig")
+    }
+}
+
+pub(crate) struct StoreData {
+    pub(crate) plugin: Arc<str>,
+    pub(crate) guard: Guard,
+    pub(crate) kv: KvBuffer,
+    pub(crate) now: Timestamp,
+    pub(crate) config: PluginConfig,
+    pub(crate) log: LogGate,
+    /// The newest line of the running call that was logged as an error.
+    pub(crate) last_error_line: Option<String>,
+}
+
+impl log::Host for StoreData {
+    fn log(&mut self, level: log::Level, message: String) {
+        let level = match level {
+            log::Level::Trace => tracing::Level::TRACE,
+            log::Level::Debug => tracing::Level::DEBUG,
+            log::Level::Info => tracing::Level::INFO,
+            log::Level::Warn => tracing::Level::WARN,
+            log::Level::Error => {
+                self.last_error_line = Some(cut(&message, MAX_ERROR_TEXT_BYTES).to_owned());
+                tracing::Level::ERROR
+            }
+        };
+        self.log.log(&self.plugin, level, &message);
+    }
+}
+
+impl clock::Host for StoreData {
+    fn now(&mut self) -> u64 {
+        self.now.0
+    }
+}
+
+impl config::Host for StoreData {
+    fn get(&mut self, path: String) -> Option<String> {
+        (self.config.lookup)(&path)
+    }
+}
+
+impl kv::Host for StoreData {
+    fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
+        self.kv.get(&key).map_err(kv_error)
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<(), Error> {
+        self.kv.set(key, value, ttl_ms).map_err(kv_error)
+    }
+
+    fn cas(&mut self, key: String, expected: Option<Vec<u8>>, value: Vec<u8>) -> Result<bool, Error> {
+        self.kv.cas(key, expected.as_deref(), value).map_err(kv_error)
+    }
+
+    fn delete(&mut self, key: String) -> Result<(), Error> {
+        self.kv.delete(key).map_err(kv_error)
+    }
+
+    fn scan(&mut self, prefix: String, after: Option<String>, limit: u32) -> Result<Vec<kv::Entry>, Error> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let found = self.kv.scan(&prefix, after, limit).map_err(kv_error)?;
+        Ok(found.into_iter().map(|(key, value)| kv::Entry { key, value }).collect())
+    }
+}
+
+fn kv_error(error: KvError) -> Error {
+    match error {
+        KvError::Quota(what) => Error::Quota(what),
+        KvError::Closed => Error::Denied("own data can be written only while a batch is judged".to_owned()),
+        KvError::Unavailable(what) => Error::Unavailable(what),
+    }
+}

@@ -1,0 +1,273 @@
+//! One running copy of a plugin: a store, its bindings and the calls of the contract, each under its guards. A trap or
+//! time-out makes it worthless; whoever holds it throws it away. Knows nothing of retries.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use donjon_core::{TenantId, Timestamp};
+use wasmtime::Store;
+use wasmtime::component::{InstancePre, Linker};
+
+use crate::bindings::correlator::{Correlator, CorrelatorIndices, exports::donjon::plugin::correlation};
+use crate::bindings::enricher::{Enricher, EnricherIndices, exports::donjon::plugin::enrichment};
+use crate::bindings::plugin::{Plugin, PluginIndices, exports::donjon::plugin::lifecycle};
+use crate::capabilities::Plan;
+use crate::compiled::{Compiled, Role};
+use crate::convert::{self, WitBatch, WitError, WitRule};
+use crate::errors::{CallError, LoadError};
+use crate::guard::{self, Budget, Guard};
+use crate::host::{PluginConfig, StoreData};
+use crate::intake::short;
+use crate::kv::{BatchWrites, KvBuffer, KvRead};
+use crate::limits::Limits;
+use crate::log_gate::LogGate;
+use crate::ticker::Ticker;
+
+/// Everything that is needed to make one more instance of a plugin.
+pub(crate) struct Blueprint {
+    name: Arc<str>,
+    role: Role,
+    linked: InstancePre<StoreData>,
+    lifecycle: PluginIndices,
+    calls: RoleIndices,
+    config: PluginConfig,
+    kv: Arc<dyn KvRead>,
+    limits: Arc<Limits>,
+    /// Without ticks nothing could be interrupted.
+    _ticker: Arc<Ticker>,
+}
+
+enum RoleIndices {
+    Correlator(CorrelatorIndices),
+    Enricher(EnricherIndices),
+    /// The roles that no stage calls yet.
+    Other,
+}
+
+enum RoleCalls {
+    Correlator(Correlator),
+    Enricher(Enricher),
+    Other,
+}
+
+/// What the host gives to all instances of a plugin.
+pub(crate) struct Surroundings {
+    pub(crate) config: PluginConfig,
+    pub(crate) kv: Arc<dyn KvRead>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) ticker: Arc<Ticker>,
+}
+
+impl Blueprint {
+    /// Links what the plan allows and checks the types of everything that will be called.
+    pub(crate) fn new(
+        name: Arc<str>,
+        compiled: &Compiled,
+        plan: &Plan,
+        given: Surroundings,
+    ) -> Result<Self, LoadError> {
+        let misfit = |e: wasmtime::Error| LoadError::Contract(short(&format!("{e:#}")));
+        let mut linker: Linker<StoreData> = Linker::new(compiled.component.engine());
+        plan.link(&mut linker)?;
+        let linked = linker.instantiate_pre(&compiled.component).map_err(misfit)?;
+        let lifecycle = PluginIndices::new(&linked).map_err(misfit)?;
+        let calls = match compiled.role {
+            Role::Correlator => RoleIndices::Correlator(CorrelatorIndices::new(&linked).map_err(misfit)?),
+            Role::Enricher => RoleIndices::Enricher(EnricherIndices::new(&linked).map_err(misfit)?),
+            Role::Archiver | Role::Exporter => RoleIndices::Other,
+        };
+        let Surroundings {
+            config,
+            kv,
+            limits,
+            ticker,
+        } = given;
+        Ok(Blueprint {
+            name,
+            role: compiled.role,
+            linked,
+            lifecycle,
+            calls,
+            config,
+            kv,
+            limits,
+            _ticker: ticker,
+        })
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// A new instance on which nothing has been called.
+    pub(crate) async fn instantiate(&self) -> Result<Instance, CallError> {
+        let data = StoreData {
+            plugin: Arc::clone(&self.name),
+            guard: Guard::new(&self.limits),
+            kv: KvBuffer::new(Arc::clone(&self.name), Arc::clone(&self.kv), Arc::clone(&self.limits)),
+            now: Timestamp(0),
+            config: self.config.clone(),
+            log: LogGate::new(self.limits.log_lines_per_second, self.limits.log_line_bytes),
+            last_error_line: None,
+        };
+        let mut store = guard::guarded_store(self.linked.engine(), data, self.limits.answer_bytes);
+        let budget = Budget::start(&self.limits);
+        guard::arm(&mut store, budget);
+        let made = guard::within(budget, self.linked.instantiate_async(&mut store)).await;
+        let instance = made.ok_or(None).and_then(|made| made.map_err(Some));
+        let instance = instance.map_err(|broken| guard::explain(store.data(), broken))?;
+        let bound = self.lifecycle.load(&mut store, &instance).and_then(|lifecycle| {
+            let calls = match &self.calls {
+                RoleIndices::Correlator(indices) => RoleCalls::Correlator(indices.load(&mut store, &instance)?),
+                RoleIndices::Enricher(indices) => RoleCalls::Enricher(indices.load(&mut store, &instance)?),
+                RoleIndices::Other => RoleCalls::Other,
+            };
+            Ok((lifecycle, calls))
+        });
+        let (lifecycle, calls) = bound.map_err(|e| CallError::Trap(short(&format!("{e:#}"))))?;
+        Ok(Instance {
+            store,
+            lifecycle,
+            calls,
+            role: self.role,
+            ready: HashSet::new(),
+        })
+    }
+
+    /// A new instance that knows its configuration and, if there is one, the state of the one before.
+    pub(crate) async fn begin(&self, state: Option<&[u8]>) -> Result<Instance, (&'static str, CallError)> {
+        let mut instance = self.instantiate().await.map_err(|e| ("instantiate", e))?;
+        self.set_up(&mut instance, state).await?;
+        Ok(instance)
+    }
+
+    /// `init` and, if there is a state, `restore`.
+    pub(crate) async fn set_up(
+        &self,
+        instance: &mut Instance,
+        state: Option<&[u8]>,
+    ) -> Result<(), (&'static str, CallError)> {
+        let budget = Budget::start(&self.limits);
+        instance
+            .init(&self.config.json, budget)
+            .await
+            .map_err(|e| ("init", e))?;
+        match state {
+            Some(state) => instance.restore(state, budget).await.map_err(|e| ("restore", e)),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(crate) struct Instance {
+    store: Store<StoreData>,
+    lifecycle: Plugin,
+    calls: RoleCalls,
+    role: Role,
+    /// Tenants whose rules this instance has.
+    pub(crate) ready: HashSet<TenantId>,
+}
+
+/// What an answer is before it is looked at: `None` if it did not come in time.
+type Answered<R> = Option<wasmtime::Result<Result<R, WitError>>>;
+
+impl Instance {
+    pub(crate) async fn describe(&mut self, budget: Budget) -> Result<lifecycle::Description, CallError> {
+        let guest = self.lifecycle.donjon_plugin_lifecycle();
+        guard::arm(&mut self.store, budget);
+        let said = guard::within(budget, guest.call_describe(&mut self.store)).await;
+        self.settle(said.map(|said| said.map(Ok)))
+    }
+
+    async fn init(&mut self, config: &str, budget: Budget) -> Result<(), CallError> {
+        let guest = self.lifecycle.donjon_plugin_lifecycle();
+        guard::arm(&mut self.store, budget);
+        let said = guard::within(budget, guest.call_init(&mut self.store, config)).await;
+        self.settle(said)
+    }
+
+    async fn restore(&mut self, state: &[u8], budget: Budget) -> Result<(), CallError> {
+        let guest = self.lifecycle.donjon_plugin_lifecycle();
+        guard::arm(&mut self.store, budget);
+        let said = guard::within(budget, guest.call_restore(&mut self.store, state)).await;
+        self.settle(said)
+    }
+
+    pub(crate) async fn snapshot(&mut self, budget: Budget) -> Result<Vec<u8>, CallError> {
+        let guest = self.lifecycle.donjon_plugin_lifecycle();
+        guard::arm(&mut self.store, budget);
+        let said = guard::within(budget, guest.call_snapshot(&mut self.store)).await;
+        self.settle(said)
+    }
+
+    pub(crate) async fn configure(
+        &mut self,
+        tenant: &str,
+        rules: &[WitRule],
+        budget: Budget,
+    ) -> Result<Vec<correlation::RuleReport>, CallError> {
+        let RoleCalls::Correlator(role) = &self.calls else {
+            return Err(self.is_no("correlator"));
+        };
+        guard::arm(&mut self.store, budget);
+        let guest = role.donjon_plugin_correlation();
+        let said = guard::within(budget, guest.call_configure(&mut self.store, tenant, rules)).await;
+        self.settle(said)
+    }
+
+    pub(crate) async fn correlate(
+        &mut self,
+        batch: &WitBatch,
+        budget: Budget,
+    ) -> Result<correlation::Findings, CallError> {
+        let RoleCalls::Correlator(role) = &self.calls else {
+            return Err(self.is_no("correlator"));
+        };
+        guard::arm(&mut self.store, budget);
+        let guest = role.donjon_plugin_correlation();
+        let said = guard::within(budget, guest.call_correlate(&mut self.store, batch)).await;
+        self.settle(said)
+    }
+
+    pub(crate) async fn enrich(
+        &mut self,
+        batch: &WitBatch,
+        budget: Budget,
+    ) -> Result<Vec<enrichment::Patch>, CallError> {
+        let RoleCalls::Enricher(role) = &self.calls else {
+            return Err(self.is_no("enricher"));
+        };
+        guard::arm(&mut self.store, budget);
+        let guest = role.donjon_plugin_enrichment();
+        let said = guard::within(budget, guest.call_enrich(&mut self.store, batch)).await;
+        self.settle(said)
+    }
+
+    /// Before a call that belongs to a batch.
+    pub(crate) fn open_batch(&mut self, now: Timestamp, writes: BatchWrites) {
+        let data = self.store.data_mut();
+        data.now = now;
+        data.kv.begin(now, writes);
+    }
+
+    /// After it: what the batch has written so far.
+    pub(crate) fn close_batch(&mut self, succeeded: bool) -> BatchWrites {
+        self.store.data_mut().kv.end(succeeded)
+    }
+
+    fn settle<R>(&self, said: Answered<R>) -> Result<R, CallError> {
+        match said {
+            Some(Ok(Ok(answer))) => Ok(answer),
+            Some(Ok(Err(error))) => Err(CallError::Refused(convert::error_text(error))),
+            Some(Err(trap)) => Err(guard::explain(self.store.data(), Some(trap))),
+            None => Err(guard::explain(self.store.data(), None)),
+        }
+    }
+
+    fn is_no(&self, expected: &'static str) -> CallError {
+        CallError::Role {
+            expected,
+            found: self.role.as_str(),
+        }
+    }
+}

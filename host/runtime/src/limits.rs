@@ -1,0 +1,121 @@
+//! Every cap on what a plugin may use, take or hand back (invariant I7), in one struct so that the host can configure
+//! it. Knows no wasmtime.
+
+use std::time::Duration;
+
+/// Most failed calls, and most time spent on them, are per batch; everything else is per call, instance or file.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest file that is taken for a plugin, in bytes. 64 MiB.
+    pub file_bytes: usize,
+    /// All linear memories of an instance together, in bytes. 256 MiB.
+    pub memory_bytes: usize,
+    /// All tables of an instance together, in elements. 100,000.
+    pub table_elements: usize,
+    /// Core instances inside one component. 128.
+    pub instances: usize,
+    /// Linear memories inside one component. 16.
+    pub memories: usize,
+    /// Tables inside one component. 128.
+    pub tables: usize,
+    /// Time a call may compute, for a whole batch. 1 s.
+    pub call_cpu: Duration,
+    /// Time a call may take, waiting included. 5 s.
+    pub call_wall: Duration,
+    /// Time each step of a start (instantiate, describe, init, restore) and a snapshot may compute. 5 s.
+    pub start_cpu: Duration,
+    /// Time each of these may take. 10 s.
+    pub start_wall: Duration,
+    /// Time that taking the rules of one tenant may compute: thousands of conditions are compiled in it. 10 s.
+    pub configure_cpu: Duration,
+    /// Time that taking the rules may take. 20 s.
+    pub configure_wall: Duration,
+    /// Most data that one call may hand to the host, in bytes, counted by wasmtime while it copies. 64 MiB.
+    pub answer_bytes: usize,
+    /// Most verdicts of one batch; more are dropped and counted. 200,000.
+    pub verdicts_per_batch: usize,
+    /// Most rule failures of one batch. 50,000.
+    pub rule_failures_per_batch: usize,
+    /// Most branches, and most columns read, named by one verdict. 4,096.
+    pub indexes_per_verdict: usize,
+    /// Most changes to one alert. 128.
+    pub changes_per_alert: usize,
+    /// Longest path, JSON value or identifier in an answer, in bytes. 64 KiB.
+    pub text_bytes: usize,
+    /// Most attribute paths that a plugin, or one rule, may ask for. 1,024.
+    pub columns: usize,
+    /// Most policies that a correlator may bring along. 1,024.
+    pub policies: usize,
+    /// Largest snapshot of a plugin's state, in bytes. 16 MiB.
+    pub state_bytes: usize,
+    /// Longest key of a plugin's own data, in bytes. 512.
+    pub kv_key_bytes: usize,
+    /// Longest value of a plugin's own data, in bytes. 64 KiB.
+    pub kv_value_bytes: usize,
+    /// Most entries that one scan answers. 1,000.
+    pub kv_scan_entries: usize,
+    /// Most pages of committed data that one scan reads past removed and expired entries. 16.
+    pub kv_scan_pages: usize,
+    /// Most keys written in one batch. 10,000.
+    pub kv_writes_per_batch: usize,
+    /// Most bytes written in one batch, keys included. 16 MiB.
+    pub kv_write_bytes_per_batch: usize,
+    /// Log lines a second; more are counted and dropped. 100.
+    pub log_lines_per_second: u32,
+    /// Longest log line, in bytes; a longer one is cut. 1,024.
+    pub log_line_bytes: usize,
+    /// Failed calls after which the rest of a batch is given up. Isolating one alert of 512 takes 11. 32.
+    pub failed_calls_per_batch: u32,
+    /// Time spent on failed calls after which the rest of a batch is given up. 8 s.
+    pub failure_time_per_batch: Duration,
+    /// Batches given up in a row after which a plugin is left alone for a while. 3.
+    pub strikes: u32,
+    /// The first pause; every further one is twice as long. 1 s.
+    pub back_off_first: Duration,
+    /// The longest pause. 60 s.
+    pub back_off_longest: Duration,
+    /// Compiled plugins kept in the cache directory; the oldest go first. 64.
+    pub cached_files: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            file_bytes: 64 << 20,
+            memory_bytes: 256 << 20,
+            table_elements: 100_000,
+            instances: 128,
+            memories: 16,
+            tables: 128,
+            call_cpu: Duration::from_secs(1),
+            call_wall: Duration::from_secs(5),
+            start_cpu: Duration::from_secs(5),
+            start_wall: Duration::from_secs(10),
+            configure_cpu: Duration::from_secs(10),
+            configure_wall: Duration::from_secs(20),
+            answer_bytes: 64 << 20,
+            verdicts_per_batch: 200_000,
+            rule_failures_per_batch: 50_000,
+            indexes_per_verdict: 4_096,
+            changes_per_alert: 128,
+            text_bytes: 64 << 10,
+            columns: 1_024,
+            policies: 1_024,
+            state_bytes: 16 << 20,
+            kv_key_bytes: 512,
+            kv_value_bytes: 64 << 10,
+            kv_scan_entries: 1_000,
+            kv_scan_pages: 16,
+            kv_writes_per_batch: 10_000,
+            kv_write_bytes_per_batch: 16 << 20,
+            log_lines_per_second: 100,
+            log_line_bytes: 1_024,
+            failed_calls_per_batch: 32,
+            failure_time_per_batch: Duration::from_secs(8),
+            strikes: 3,
+            back_off_first: Duration::from_secs(1),
+            back_off_longest: Duration::from_secs(60),
+            cached_files: 64,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The one wasmtime engine of the process: compiles files and starts plugins. Does not know where files come from or
+//! when plugins are replaced.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::Component;
+use wasmtime::{Config, Engine};
+
+use crate::capabilities::Plan;
+use crate::compile_cache::CompileCache;
+use crate::compiled::{Compiled, introspect};
+use crate::convert;
+use crate::errors::{LoadError, RuntimeError};
+use crate::guard::Budget;
+use crate::host::PluginConfig;
+use crate::instance::{Blueprint, Surroundings};
+use crate::intake;
+use crate::kv::KvRead;
+use crate::limits::Limits;
+use crate::plugin::{Plugin, Started};
+use crate::ticker::Ticker;
+
+/// How to set up the runtime.
+#[derive(Clone, Debug, Default)]
+pub struct RuntimeOptions {
+    /// Where compiled plugins are kept; none to compile at every start.
+    pub cache_dir: Option<PathBuf>,
+    /// The caps on every plugin.
+    pub limits: Limits,
+}
+
+/// How to start a plugin.
+pub struct StartOptions {
+    /// The name it is loaded under.
+    pub name: String,
+    /// What to start.
+    pub compiled: Compiled,
+    /// The capabilities that the operator grants, by the names of their interfaces (`kv`).
+    pub grants: Vec<String>,
+    /// Its configuration.
+    pub config: PluginConfig,
+    /// The state of the one before.
+    pub previous_state: Option<Vec<u8>>,
+    /// Its committed data.
+    pub kv: Arc<dyn KvRead>,
+}
+
+/// Compiles and starts plugins. One a process: the compiler's memory is kept for each.
+pub struct Runtime {
+    engine: Engine,
+    limits: Arc<Limits>,
+    cache: Option<CompileCache>,
+    ticker: Arc<Ticker>,
+}
+
+impl Runtime {
+    /// Sets up the engine, its clock and the cache directory.
+    ///
+    /// # Errors
+    /// This machine cannot run WebAssembly, or the cache directory cannot be used.
+    pub fn new(options: RuntimeOptions) -> Result<Arc<Runtime>, RuntimeError> {
+        let engine = Engine::new(&engine_config()).map_err(|e| RuntimeError::Engine(format!("{e:#}")))?;
+        let cache = match &options.cache_dir {
+            Some(dir) => Some(CompileCache::open(dir, &engine, options.limits.cached_files)?),
+            None => None,
+        };
+        let ticker = Arc::new(Ticker::start(&engine).map_err(RuntimeError::Ticker)?);
+        Ok(Arc::new(Runtime {
+            engine,
+            limits: Arc::new(options.limits),
+            cache,
+            ticker,
+        }))
+    }
+
+    /// The caps on every plugin.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Makes a file runnable, or says why not. Takes up to seconds: call it where waiting is allowed.
+    ///
+    /// # Errors
+    /// The file is not a plugin for this version.
+    pub fn compile(&self, bytes: &[u8]) -> Result<Compiled, LoadError> {
+        // Always first: what the cache holds for a file was made under other rules if the rules have changed since.
+        let component_bytes = intake::component_bytes(bytes, self.limits.file_bytes)?;
+        let hash = hash_of(bytes);
+        if let Some(component) = self.cache.as_ref().and_then(|cache| cache.get(&hash)) {
+            return introspect(component, hash, true);
+        }
+        let compile = || Component::from_binary(&self.engine, &component_bytes);
+        let component = intake::without_panic(compile).map_err(LoadError::Compile)?;
+        let component = component.map_err(|e| LoadError::Compile(intake::short(&format!("{e:#}"))))?;
+        let compiled = introspect(component, hash, false)?;
+        if let Some(cache) = &self.cache {
+            cache.put(&compiled.hash, &compiled.component);
+        }
+        Ok(compiled)
+    }
+
+    /// Starts a plugin: links what is granted, instantiates it, asks it what it is, configures it and hands it the state
+    /// of the one before.
+    ///
+    /// # Errors
+    /// Something it imports is not granted or does not exist, or one of these calls fails.
+    pub async fn start(&self, options: StartOptions) -> Result<Plugin, LoadError> {
+        let StartOptions {
+            name,
+            compiled,
+            grants,
+            config,
+            previous_state,
+            kv,
+        } = options;
+        let name: Arc<str> = Arc::from(name);
+        let plan = Plan::new(&name, &compiled.imports, &grants)?;
+        let given = Surroundings {
+            config,
+            kv,
+            limits: Arc::clone(&self.limits),
+            ticker: Arc::clone(&self.ticker),
+        };
+        let blueprint = Blueprint::new(Arc::clone(&name), &compiled, &plan, given)?;
+        let mut instance = blueprint.instantiate().await.map_err(|cause| LoadError::Start {
+            step: "instantiate",
+            cause,
+        })?;
+        let said = instance.describe(Budget::start(&self.limits)).await;
+        let description = said.map_err(|cause| LoadError::Start {
+            step: "describe",
+            cause,
+        })?;
+        let description = convert::description(description, &self.limits)?;
+        let set_up = blueprint.set_up(&mut instance, previous_state.as_deref()).await;
+        set_up.map_err(|(step, cause)| LoadError::Start { step, cause })?;
+        let unused_grants = plan.unused;
+        Ok(Plugin::new(Started {
+            name,
+            compiled,
+            description,
+            unused_grants,
+            blueprint,
+            instance,
+            state: previous_state,
+        }))
+    }
+}
+
+fn engine_config() -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model(true);
+    config.epoch_interruption(true);
+    // No streams or futures in the contract; without them every store is smaller.
+    config.concurrency_support(false);
+    // The same batch gives the same answer on every machine (I10).
+    config.cranelift_nan_canonicalization(true);
+    config.relaxed_simd_deterministic(true);
+    // Compiling a dropped-in plugin must leave the other processors to the alerts.
+    config.parallel_compilation(false);
+    config
+}
+
+/// The name of a file's content.
+#[must_use]
+pub fn hash_of(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,286 @@
+//! Running plugins: what a batch gets from them, and how they fail.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use donjon_core::batch::{Change, KvValue, KvWrite, Scalar};
+use donjon_core::{RuleId, TenantId, Timestamp};
+use donjon_runtime::{CallError, CorrelateOutcome, Limits, Plugin};
+
+use crate::guests::{self, ENRICHER, Memory, batch, correlator, module, quick, rule, runtime};
+
+async fn started(limits: Limits) -> Plugin {
+    guests::start(&runtime(limits), &correlator()).await.unwrap()
+}
+
+fn verdicts(outcome: &CorrelateOutcome) -> Vec<(usize, &str, &str)> {
+    let all = outcome.findings.verdicts.iter();
+    all.map(|v| (v.alert, v.rule.as_str(), v.group_key[0].as_str()))
+        .collect()
+}
+
+fn failed(outcome: &CorrelateOutcome) -> Vec<usize> {
+    outcome.failed.iter().map(|(alert, _)| *alert).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_judged_by_the_rules_of_its_tenant() {
+    let plugin = started(quick()).await;
+    let tenant = TenantId::from("acme");
+    assert_eq!(plugin.configured_version(&tenant), None);
+    let reports = plugin
+        .configure(&tenant, 7, &[rule("first"), rule("second")])
+        .await
+        .unwrap();
+    assert_eq!(
+        reports.iter().map(|r| r.rule.as_str()).collect::<Vec<_>>(),
+        ["first", "second"]
+    );
+    assert!(reports[0].outcome.as_ref().unwrap().indexed);
+    assert_eq!(plugin.configured_version(&tenant), Some(7));
+
+    let outcome = plugin.correlate(batch(&["a", "b"])).await;
+    assert_eq!(verdicts(&outcome), [(0, "first", "fp-a"), (1, "first", "fp-b")]);
+    assert_eq!(
+        (outcome.failed.len(), outcome.dropped, outcome.kv_writes.len()),
+        (0, 0, 0)
+    );
+    assert_eq!((plugin.counters().calls, plugin.counters().failures), (2, 0));
+    assert_eq!(plugin.correlate(batch(&[])).await.failed, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_alert_is_isolated_and_the_others_are_judged() {
+    let plugin = started(quick()).await;
+    plugin
+        .configure(&TenantId::from("acme"), 1, &[rule("r")])
+        .await
+        .unwrap();
+    // The letter c: only an instance that was given the rules again judges these.
+    let mut events = vec!["c"; 512];
+    events[300] = "p";
+    let outcome = plugin.correlate(batch(&events)).await;
+    let reason = "trapped: wasm trap: wasm `unreachable` instruction executed; it had logged: poisoned";
+    assert_eq!(outcome.failed, [(300, reason.to_owned())]);
+    assert_eq!(outcome.findings.verdicts.len(), 511);
+    assert!(
+        outcome
+            .findings
+            .verdicts
+            .iter()
+            .all(|v| v.rule == RuleId::from("r") && v.alert != 300)
+    );
+    assert!(outcome.findings.verdicts.is_sorted_by_key(|v| v.alert));
+    assert_eq!(plugin.counters().failures, 11);
+    assert_eq!(plugin.correlate(batch(&["c"])).await.failed, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_looping_alert_is_isolated_in_a_few_times_the_limit() {
+    let plugin = started(quick()).await;
+    let mut events = vec!["a"; 256];
+    events[17] = "l";
+    let begun = Instant::now();
+    let outcome = plugin.correlate(batch(&events)).await;
+    assert_eq!(failed(&outcome), [17]);
+    assert!(
+        outcome.failed[0].1.starts_with("timed out: computed for longer than"),
+        "{}",
+        outcome.failed[0].1
+    );
+    // 2 x 160 ms for the whole, then 80 + 7 x 40 for the parts.
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert_eq!(outcome.findings.verdicts.len(), 255);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wall_time_ends_a_call_that_its_computing_time_would_allow() {
+    let limits = Limits {
+        call_cpu: Duration::from_secs(60),
+        call_wall: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let plugin = started(limits).await;
+    let outcome = plugin.correlate(batch(&["l"])).await;
+    assert_eq!(outcome.failed, [(0, "timed out: took longer than 100 ms".to_owned())]);
+    assert!(failed(&plugin.correlate(batch(&["a"])).await).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_work_from_a_plain_thread_through_a_handle() {
+    let plugin = Arc::new(started(quick()).await);
+    let handle = tokio::runtime::Handle::current();
+    let worker = std::thread::spawn(move || handle.block_on(plugin.correlate(batch(&["a", "l"]))));
+    assert_eq!(failed(&worker.join().unwrap()), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_much_memory_is_reported_as_that() {
+    let plugin = started(quick()).await;
+    let outcome = plugin.correlate(batch(&["a", "m", "b"])).await;
+    assert_eq!(outcome.failed, [(1, format!("out of memory: limit {} bytes", 8 << 20))]);
+    assert_eq!(verdicts(&outcome), [(0, "policy", "fp-a"), (2, "policy", "fp-b")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answered_error_is_isolated_and_keeps_the_instance() {
+    let plugin = started(quick()).await;
+    plugin
+        .configure(&TenantId::from("acme"), 1, &[rule("r")])
+        .await
+        .unwrap();
+    let outcome = plugin.correlate(batch(&["a", "e", "c"])).await;
+    assert_eq!(
+        outcome.failed,
+        [(1, "answered with an error: does not like it".to_owned())]
+    );
+    assert_eq!(verdicts(&outcome), [(0, "r", "fp-a"), (2, "r", "fp-c")]);
+    // configure, the whole, [a], [e c], [e], [c]: no instance was configured again.
+    assert_eq!(plugin.counters().calls, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_points_outside_the_batch_is_dropped_and_counted() {
+    let plugin = started(quick()).await;
+    let outcome = plugin.correlate(batch(&["a", "x"])).await;
+    assert_eq!(verdicts(&outcome), [(0, "policy", "fp-a")]);
+    assert_eq!((outcome.dropped, plugin.counters().dropped), (1, 1));
+    let plugin = started(Limits {
+        verdicts_per_batch: 2,
+        ..quick()
+    })
+    .await;
+    let outcome = plugin.correlate(batch(&["a", "b", "d"])).await;
+    assert_eq!((outcome.findings.verdicts.len(), outcome.dropped), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_too_large_is_a_failure_and_not_the_end_of_the_host() {
+    let plugin = started(Limits {
+        answer_bytes: 4_000,
+        ..quick()
+    })
+    .await;
+    let outcome = plugin.correlate(batch(&["a"; 200])).await;
+    assert!(outcome.failed.is_empty(), "halves fit: {:?}", outcome.failed.first());
+    assert!(plugin.counters().failures > 0);
+    assert_eq!(outcome.findings.verdicts.len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn own_data_is_seen_at_once_and_lost_with_a_failed_call() {
+    let plugin = started(quick()).await;
+    let outcome = plugin.correlate(batch(&["k1", "g"])).await;
+    assert_eq!(verdicts(&outcome), [(0, "policy", "fp-k1"), (1, "policy", "k1")]);
+    let value = KvValue {
+        bytes: b"k1".to_vec(),
+        expires: Some(Timestamp(6_000)),
+    };
+    assert_eq!(
+        outcome.kv_writes,
+        [KvWrite {
+            key: "k".into(),
+            value: Some(value.clone())
+        }]
+    );
+
+    // Nothing was committed, so the next batch does not see it.
+    let outcome = plugin.correlate(batch(&["g"])).await;
+    assert_eq!(
+        (verdicts(&outcome), outcome.kv_writes.len()),
+        (vec![(0, "policy", "fp-g")], 0)
+    );
+    // [k2 p] fails and leaves nothing; [k2] alone succeeds, and the later part of the batch sees it.
+    let outcome = plugin.correlate(batch(&["k2", "p", "g", "a"])).await;
+    assert_eq!(failed(&outcome), [1]);
+    assert_eq!(verdicts(&outcome)[1], (2, "policy", "k2"));
+    assert_eq!(outcome.kv_writes.len(), 1);
+
+    let runtime = runtime(quick());
+    let mut options = guests::options(&runtime, &correlator());
+    options.kv = Arc::new(Memory([("k".to_owned(), value)].into()));
+    let plugin = runtime.start(options).await.unwrap();
+    assert_eq!(verdicts(&plugin.correlate(batch(&["g"])).await), [(0, "policy", "k1")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_always_fails_is_given_up_and_then_left_alone() {
+    let limits = Limits {
+        failed_calls_per_batch: 4,
+        back_off_first: Duration::from_millis(300),
+        ..quick()
+    };
+    let plugin = started(limits).await;
+    for _ in 0..3 {
+        let outcome = plugin.correlate(batch(&["p"; 64])).await;
+        assert_eq!(failed(&outcome), (0..64).collect::<Vec<_>>());
+        assert!(outcome.failed[63].1.starts_with("gave up on the batch after: trapped"));
+    }
+    let calls = plugin.counters().calls;
+    let outcome = plugin.correlate(batch(&["a"])).await;
+    assert_eq!(outcome.failed, [(0, "plugin is backing off".to_owned())]);
+    assert_eq!(plugin.counters().calls, calls);
+    tokio::time::sleep(Duration::from_millis(320)).await;
+    assert!(failed(&plugin.correlate(batch(&["a"])).await).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_goes_to_the_next_version_and_to_the_next_instance() {
+    let runtime = runtime(quick());
+    let mut options = guests::options(&runtime, &correlator());
+    options.previous_state = Some(b"remember".to_vec());
+    let plugin = runtime.start(options).await.unwrap();
+    assert_eq!(plugin.snapshot().await.unwrap(), b"remember");
+    assert_eq!(failed(&plugin.correlate(batch(&["p"])).await), [0]);
+    assert!(failed(&plugin.correlate(batch(&["a"])).await).is_empty());
+    assert_eq!(plugin.snapshot().await.unwrap(), b"remember");
+    assert_eq!(started(quick()).await.snapshot().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enricher_proposes_changes_for_alerts_of_the_batch_only() {
+    let plugin = guests::start(&runtime(quick()), &module(ENRICHER, "enricher"))
+        .await
+        .unwrap();
+    let mut documents = batch(&["a", "b"]);
+    documents.rows = Vec::new();
+    documents.columns = Vec::new();
+    documents.documents = vec![b"{}".to_vec(), b"{}".to_vec()];
+    let outcome = plugin.enrich(documents).await;
+    assert_eq!(
+        (outcome.patches.len(), outcome.dropped, outcome.failed.len()),
+        (2, 1, 0)
+    );
+    assert_eq!(
+        outcome.patches[1].changes,
+        [Change::Set {
+            path: "seen".into(),
+            json: "true".into()
+        }]
+    );
+    // Called for what it is not, it says so for every alert.
+    let outcome = plugin.correlate(batch(&["a"])).await;
+    assert_eq!(
+        outcome.failed,
+        [(0, "the plugin is no correlator but: enricher".to_owned())]
+    );
+    let refused = plugin.configure(&TenantId::from("acme"), 1, &[]).await.unwrap_err();
+    assert!(matches!(refused, CallError::Role { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_value_reaches_the_guest() {
+    let plugin = started(quick()).await;
+    let mut mixed = batch(&["a"]);
+    mixed.columns = (0..6).map(|i| format!("c{i}")).collect();
+    let (text, json) = (Scalar::Text("x".into()), Scalar::Json("[1]".into()));
+    mixed.rows = vec![vec![
+        Scalar::Null,
+        Scalar::Bool(true),
+        Scalar::Int(-1),
+        Scalar::Float(f64::NAN),
+        text,
+        json,
+    ]];
+    assert!(failed(&plugin.correlate(mixed).await).is_empty());
+}

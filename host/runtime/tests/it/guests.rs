@@ -1,0 +1,114 @@
+//! Guests of the tests, written in the text format so that they need no toolchain, and what they are run with. The
+//! interface description is attached to them exactly as the plugin SDK does it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use donjon_core::batch::{Batch, KvValue, OnMissingGroup, RuleSpec, Scalar};
+use donjon_core::{EventId, Fingerprint, RuleId, TenantId, Timestamp};
+use donjon_runtime::{KvRead, Limits, LoadError, Plugin, PluginConfig, Runtime, RuntimeOptions, StartOptions};
+use wit_parser::Resolve;
+
+pub const CORRELATOR: &str = include_str!("correlator.wat");
+pub const ENRICHER: &str = include_str!("enricher.wat");
+pub const EXPORTER: &str = include_str!("exporter.wat");
+
+/// The core module with the component-type section of a world of the contract.
+pub fn module(text: &str, world: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    let (package, _) = resolve.push_dir(wit).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mut bytes = wat::parse_str(text).unwrap();
+    let encoding = wit_component::StringEncoding::UTF8;
+    wit_component::embed_component_metadata(&mut bytes, &resolve, world, encoding).unwrap();
+    bytes
+}
+
+pub fn correlator() -> Vec<u8> {
+    module(CORRELATOR, "correlator")
+}
+
+/// A correlator whose `init` does this first.
+pub fn correlator_with_init(init: &str) -> Vec<u8> {
+    module(&CORRELATOR.replace(";; BEGIN INIT", init), "correlator")
+}
+
+/// Limits that let a looping guest fail quickly.
+pub fn quick() -> Limits {
+    Limits {
+        call_cpu: Duration::from_millis(160),
+        start_cpu: Duration::from_millis(200),
+        memory_bytes: 8 << 20,
+        ..Limits::default()
+    }
+}
+
+pub fn runtime(limits: Limits) -> Arc<Runtime> {
+    Runtime::new(RuntimeOptions {
+        cache_dir: None,
+        limits,
+    })
+    .unwrap()
+}
+
+/// Committed data of all plugins together.
+#[derive(Default)]
+pub struct Memory(pub BTreeMap<String, KvValue>);
+
+impl KvRead for Memory {
+    fn get(&self, _: &str, key: &str) -> Result<Option<KvValue>, String> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn scan(&self, _: &str, _: &str, _: Option<&str>, _: usize) -> Result<Vec<(String, KvValue)>, String> {
+        Ok(Vec::new())
+    }
+}
+
+pub fn options(runtime: &Runtime, bytes: &[u8]) -> StartOptions {
+    StartOptions {
+        name: "guest".to_owned(),
+        compiled: runtime.compile(bytes).unwrap(),
+        grants: vec!["kv".to_owned()],
+        config: PluginConfig::default(),
+        previous_state: None,
+        kv: Arc::new(Memory::default()),
+    }
+}
+
+pub async fn start(runtime: &Runtime, bytes: &[u8]) -> Result<Plugin, LoadError> {
+    runtime.start(options(runtime, bytes)).await
+}
+
+/// A batch with one alert for each word; the words are the event ids.
+pub fn batch(events: &[&str]) -> Batch {
+    Batch {
+        tenant: TenantId::from("acme"),
+        now: Timestamp(5_000),
+        keys: events
+            .iter()
+            .map(|id| (EventId::from(*id), Fingerprint::from(format!("fp-{id}"))))
+            .collect(),
+        columns: vec!["severity".to_owned(), "labels".to_owned()],
+        rows: events
+            .iter()
+            .map(|_| vec![Scalar::Text("high".into()), Scalar::Json("{}".into())])
+            .collect(),
+        documents: Vec::new(),
+    }
+}
+
+pub fn rule(id: &str) -> RuleSpec {
+    RuleSpec {
+        id: RuleId::from(id),
+        version: 1,
+        name: "a rule".to_owned(),
+        condition: "true".to_owned(),
+        group_by: vec!["service".to_owned()],
+        on_missing_group: OnMissingGroup::None,
+        multi_level_property: Some("name".to_owned()),
+    }
+}

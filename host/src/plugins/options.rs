@@ -1,0 +1,125 @@
+//! What the directory of plugins is told, and what it tells back.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use donjon_runtime::Plugin;
+
+/// Where plugins are and how they are loaded.
+#[derive(Clone, Debug)]
+pub struct PluginOptions {
+    /// The directory.
+    pub dir: PathBuf,
+    /// Settings of single plugins by name; a plugin without any gets the defaults.
+    pub per_plugin: HashMap<String, PluginConfig>,
+    /// A file is read once it has not changed for so long.
+    pub settle: Duration,
+    /// The directory is looked through at least so often, whatever the system reports.
+    pub rescan: Duration,
+}
+
+impl PluginOptions {
+    /// The usual times.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> PluginOptions {
+        PluginOptions {
+            dir: dir.into(),
+            per_plugin: HashMap::new(),
+            settle: Duration::from_millis(300),
+            rescan: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The settings of one plugin.
+#[derive(Clone, Debug)]
+pub struct PluginConfig {
+    /// The capabilities that it gets.
+    pub grants: Vec<String>,
+    /// Handed to it.
+    pub config: serde_json::Value,
+    /// What its failure means.
+    pub policy: PluginPolicy,
+}
+
+impl Default for PluginConfig {
+    fn default() -> PluginConfig {
+        PluginConfig {
+            grants: Vec::new(),
+            config: serde_json::json!({}),
+            policy: PluginPolicy::Optional,
+        }
+    }
+}
+
+/// What a plugin's failure means for the alerts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PluginPolicy {
+    /// They go on without it.
+    #[default]
+    Optional,
+    /// They wait.
+    Required,
+}
+
+impl PluginPolicy {
+    /// The word for people and interfaces.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PluginPolicy::Optional => "optional",
+            PluginPolicy::Required => "required",
+        }
+    }
+}
+
+/// Something happened to a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginEvent {
+    /// Its name.
+    pub name: String,
+    /// What happened.
+    pub change: PluginChange,
+}
+
+/// What happened to a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginChange {
+    /// It serves from the next batch on, in place of the one before if there was one.
+    Loaded {
+        /// Its version.
+        version: String,
+        /// SHA-256 of the file.
+        hash: String,
+    },
+    /// Its file was refused; the one before, if there is one, goes on serving.
+    Rejected {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Its file is gone and no batch uses it any more.
+    Unloaded,
+}
+
+impl PluginChange {
+    /// The word for metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            PluginChange::Loaded { .. } => "loaded",
+            PluginChange::Rejected { .. } => "rejected",
+            PluginChange::Unloaded => "unloaded",
+        }
+    }
+}
+
+/// Told of every change, on the task that watches the directory: must not block.
+pub type OnChange = Arc<dyn Fn(PluginEvent) + Send + Sync>;
+
+/// Prepares a started plugin for serving, such as with the rules of all tenants; an error refuses the plugin.
+pub type Preconfigure =
+    Arc<dyn Fn(Arc<Plugin>) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;

@@ -1,0 +1,157 @@
+//! What people see of plugins: one record a name, written by the keeper and read by everybody. Knows no HTTP.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::loader::Unit;
+
+/// Where a plugin is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PluginState {
+    /// Its file was seen.
+    Discovered,
+    /// Its file was checked and compiled.
+    Compiled,
+    /// It was started.
+    Ready,
+    /// It gets batches (a role without a stage waits to be called).
+    Serving,
+    /// Its file is gone; a batch may still use it.
+    Draining,
+    /// Its file was refused and there is none to serve in its place; `last_error` says why.
+    Rejected,
+}
+
+impl PluginState {
+    /// The word for people and interfaces.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PluginState::Discovered => "discovered",
+            PluginState::Compiled => "compiled",
+            PluginState::Ready => "ready",
+            PluginState::Serving => "serving",
+            PluginState::Draining => "draining",
+            PluginState::Rejected => "rejected",
+        }
+    }
+}
+
+/// Why a file was refused or a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginError {
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What, and what to do.
+    pub message: String,
+    /// SHA-256 of the file it concerns; none if it could not be read.
+    pub hash: Option<String>,
+}
+
+/// A plugin as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginStatus {
+    /// Its name.
+    pub name: String,
+    /// The file in the directory.
+    pub file: String,
+    /// Where it is in its life.
+    pub state: PluginState,
+    /// Its role; none before it was started.
+    pub role: Option<&'static str>,
+    /// Its version.
+    pub version: Option<String>,
+    /// SHA-256 of the file that serves.
+    pub hash: Option<String>,
+    /// The interfaces it imports.
+    pub imports: Vec<String>,
+    /// What it is granted.
+    pub grants: Vec<String>,
+    /// What it is granted and does not use.
+    pub unused_grants: Vec<String>,
+    /// `required` or `optional`.
+    pub policy: &'static str,
+    /// Since when it serves, in milliseconds since the Unix epoch.
+    pub loaded_at_ms: Option<u64>,
+    /// The newest refusal or failed call.
+    pub last_error: Option<PluginError>,
+    /// Calls made.
+    pub calls: u64,
+    /// Calls that failed.
+    pub failures: u64,
+}
+
+/// What is known of one name.
+pub struct Record<U> {
+    pub file: String,
+    pub state: PluginState,
+    pub unit: Option<Arc<U>>,
+    pub grants: Vec<String>,
+    pub policy: &'static str,
+    pub loaded_at_ms: Option<u64>,
+    pub refusal: Option<PluginError>,
+}
+
+/// The records of all names.
+pub struct Board<U>(Mutex<BTreeMap<String, Record<U>>>);
+
+impl<U> Default for Board<U> {
+    fn default() -> Board<U> {
+        Board(Mutex::new(BTreeMap::new()))
+    }
+}
+
+impl<U: Unit> Board<U> {
+    pub fn records(&self) -> MutexGuard<'_, BTreeMap<String, Record<U>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn unit(&self, name: &str) -> Option<Arc<U>> {
+        self.records().get(name).and_then(|record| record.unit.clone())
+    }
+
+    /// Changes the record of a name, if there is one.
+    pub fn change(&self, name: &str, change: impl FnOnce(&mut Record<U>)) {
+        if let Some(record) = self.records().get_mut(name) {
+            change(record);
+        }
+    }
+
+    pub fn statuses(&self) -> Vec<PluginStatus> {
+        self.records()
+            .iter()
+            .map(|(name, record)| status(name, record))
+            .collect()
+    }
+}
+
+fn status<U: Unit>(name: &str, record: &Record<U>) -> PluginStatus {
+    let facts = record.unit.as_ref().map(|unit| unit.facts());
+    let (calls, failures, call_error) = record.unit.as_ref().map(|unit| unit.calls()).unwrap_or_default();
+    let hash = facts.as_ref().map(|facts| facts.hash.clone());
+    let call_error = call_error.map(|(at_ms, message)| PluginError {
+        at_ms,
+        message,
+        hash: hash.clone(),
+    });
+    let newest = [record.refusal.clone(), call_error]
+        .into_iter()
+        .flatten()
+        .max_by_key(|error| error.at_ms);
+    PluginStatus {
+        name: name.to_owned(),
+        file: record.file.clone(),
+        state: record.state,
+        role: facts.as_ref().map(|facts| facts.role),
+        version: facts.as_ref().map(|facts| facts.version.clone()),
+        hash,
+        imports: facts.as_ref().map(|facts| facts.imports.clone()).unwrap_or_default(),
+        grants: record.grants.clone(),
+        unused_grants: facts.map(|facts| facts.unused_grants).unwrap_or_default(),
+        policy: record.policy,
+        loaded_at_ms: record.loaded_at_ms,
+        last_error: newest,
+        calls,
+        failures,
+    }
+}

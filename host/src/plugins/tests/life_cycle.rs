@@ -1,0 +1,370 @@
+//! Files come, change, break and go; units are texts. Times are short, and every wait has an end.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::super::directory::Watching;
+use super::super::loader::{Facts, Loader, Unit};
+use super::super::options::{PluginChange, PluginConfig, PluginEvent, PluginOptions, PluginPolicy};
+use super::super::status::{PluginState, PluginStatus};
+
+const SETTLE: Duration = Duration::from_millis(60);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Text(String);
+
+impl Unit for Text {
+    fn facts(&self) -> Facts {
+        Facts {
+            role: "correlator",
+            version: self.0.clone(),
+            hash: format!("hash of {}", self.0),
+            imports: Vec::new(),
+            unused_grants: Vec::new(),
+        }
+    }
+
+    fn calls(&self) -> (u64, u64, Option<(u64, String)>) {
+        (3, 1, Some((1, "a call failed".to_owned())))
+    }
+}
+
+/// Loads every text that does not begin with `bad`; remembers what it did.
+#[derive(Clone, Default)]
+struct Fake {
+    log: Arc<Mutex<Vec<String>>>,
+    serving: Arc<Mutex<Vec<Arc<Text>>>>,
+}
+
+impl Loader for Fake {
+    type Unit = Text;
+
+    fn file_bytes(&self) -> usize {
+        100
+    }
+
+    fn hash(&self, bytes: &[u8]) -> String {
+        format!("hash of {}", String::from_utf8_lossy(bytes))
+    }
+
+    async fn load(
+        &self,
+        name: String,
+        bytes: Vec<u8>,
+        config: PluginConfig,
+        old: Option<Arc<Text>>,
+        reached: impl Fn(PluginState) + Send + Sync,
+    ) -> Result<Arc<Text>, String> {
+        let text = String::from_utf8(bytes).unwrap();
+        let old = old.map_or_else(|| "nothing".to_owned(), |old| old.0.clone());
+        self.log
+            .lock()
+            .unwrap()
+            .push(format!("{name}: {text} after {old}, grants {:?}", config.grants));
+        reached(PluginState::Compiled);
+        match text.starts_with("bad") {
+            true => Err(format!("no good: {text}")),
+            false => Ok(Arc::new(Text(text))),
+        }
+    }
+
+    fn swap(&self, _: &str, unit: Option<Arc<Text>>) {
+        let mut serving = self.serving.lock().unwrap();
+        serving.clear();
+        serving.extend(unit);
+    }
+}
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    fake: Fake,
+    events: Arc<Mutex<Vec<PluginEvent>>>,
+    watching: Watching<Text>,
+}
+
+impl Fixture {
+    async fn new(files: &[(&str, &str)]) -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let (fake, events) = (Fake::default(), Arc::new(Mutex::new(Vec::new())));
+        let granted = PluginConfig {
+            grants: vec!["kv".to_owned()],
+            policy: PluginPolicy::Required,
+            ..PluginConfig::default()
+        };
+        let options = PluginOptions {
+            settle: SETTLE,
+            per_plugin: [("a".to_owned(), granted)].into(),
+            ..PluginOptions::new(dir.path())
+        };
+        let told = Arc::clone(&events);
+        let on_change = Arc::new(move |event| told.lock().unwrap().push(event));
+        let watching = Watching::start(options, fake.clone(), on_change).await.unwrap();
+        Fixture {
+            dir,
+            fake,
+            events,
+            watching,
+        }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.fake.log.lock().unwrap().clone()
+    }
+
+    fn status(&self, name: &str) -> Option<PluginStatus> {
+        self.watching
+            .board
+            .statuses()
+            .into_iter()
+            .find(|status| status.name == name)
+    }
+
+    fn version(&self, name: &str) -> Option<String> {
+        self.status(name)?.version
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&Fixture) -> bool) {
+        let begun = Instant::now();
+        while !holds(self) {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{what}: {:?} {:?}",
+                self.watching.board.statuses(),
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_look_is_over_when_start_returns() {
+    let files = [
+        ("a.wasm", "one"),
+        ("b.wasm", "bad one"),
+        (".c.wasm", "x"),
+        ("d.wasm.tmp", "x"),
+        ("e.f.wasm", "x"),
+    ];
+    let fixture = Fixture::new(&files).await;
+    std::fs::create_dir(fixture.path("dir.wasm")).unwrap();
+    let statuses = fixture.watching.board.statuses();
+    assert_eq!(
+        statuses.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
+        ["a", "b", "e.f"]
+    );
+
+    let a = &statuses[0];
+    assert_eq!(
+        (a.state, a.file.as_str(), a.policy),
+        (PluginState::Serving, "a.wasm", "required")
+    );
+    assert_eq!(
+        (a.version.as_deref(), a.hash.as_deref()),
+        (Some("one"), Some("hash of one"))
+    );
+    assert_eq!(
+        (a.role, a.calls, a.failures, a.grants.clone()),
+        (Some("correlator"), 3, 1, vec!["kv".to_owned()])
+    );
+    assert!(a.loaded_at_ms.is_some() && a.last_error.as_ref().unwrap().message == "a call failed");
+
+    let b = &statuses[1];
+    assert_eq!(
+        (b.state, b.version.clone(), b.loaded_at_ms),
+        (PluginState::Rejected, None, None)
+    );
+    let error = b.last_error.as_ref().unwrap();
+    assert_eq!(
+        (error.message.as_str(), error.hash.as_deref()),
+        ("no good: bad one", Some("hash of bad one"))
+    );
+    assert!(
+        statuses[2]
+            .last_error
+            .as_ref()
+            .unwrap()
+            .message
+            .starts_with("rename the file")
+    );
+    assert_eq!(fixture.events.lock().unwrap().len(), 3);
+    fixture.watching.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_new_version_replaces_the_old_one_and_a_bad_one_does_not() {
+    let fixture = Fixture::new(&[("a.wasm", "one")]).await;
+    fixture.write("a.wasm", "two");
+    fixture
+        .until("replaced", |f| f.version("a").as_deref() == Some("two"))
+        .await;
+    assert_eq!(fixture.log()[1], r#"a: two after one, grants ["kv"]"#);
+
+    fixture.write("a.wasm", "bad three");
+    let refused = |f: &Fixture| {
+        f.status("a")
+            .unwrap()
+            .last_error
+            .is_some_and(|e| e.message == "no good: bad three")
+    };
+    fixture.until("refused", refused).await;
+    let status = fixture.status("a").unwrap();
+    assert_eq!(
+        (status.state, status.version.as_deref()),
+        (PluginState::Serving, Some("two"))
+    );
+    assert_eq!(fixture.fake.serving.lock().unwrap()[0].0, "two");
+
+    // Back to what serves: nothing to load, and nothing wrong any more.
+    fixture.write("a.wasm", "two");
+    fixture
+        .until("forgiven", |f| {
+            f.status("a").unwrap().last_error.unwrap().message == "a call failed"
+        })
+        .await;
+    assert_eq!(fixture.log().len(), 3);
+    fixture.watching.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_file_is_not_read_before_it_is_whole() {
+    let fixture = Fixture::new(&[]).await;
+    for end in 1..=8 {
+        fixture.write("a.wasm", &"complete"[..end]);
+        tokio::time::sleep(SETTLE / 4).await;
+    }
+    fixture
+        .until("loaded", |f| f.version("a").as_deref() == Some("complete"))
+        .await;
+    assert_eq!(fixture.log(), [r#"a: complete after nothing, grants ["kv"]"#]);
+    fixture.watching.shutdown().await;
+}
+
+#[tokio::test]
+async fn renaming_over_and_deleting_and_creating_never_leave_a_gap() {
+    let fixture = Fixture::new(&[("a.wasm", "one")]).await;
+    fixture.write("new.tmp", "two");
+    std::fs::rename(fixture.path("new.tmp"), fixture.path("a.wasm")).unwrap();
+    fixture
+        .until("renamed over", |f| f.version("a").as_deref() == Some("two"))
+        .await;
+    std::fs::remove_file(fixture.path("a.wasm")).unwrap();
+    tokio::time::sleep(SETTLE / 3).await;
+    fixture.write("a.wasm", "three");
+    fixture
+        .until("created again", |f| f.version("a").as_deref() == Some("three"))
+        .await;
+    let gone = fixture
+        .events
+        .lock()
+        .unwrap()
+        .iter()
+        .any(|event| event.change == PluginChange::Unloaded);
+    assert!(!gone);
+    assert_eq!(fixture.log()[2], r#"a: three after two, grants ["kv"]"#);
+    fixture.watching.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_deleted_plugin_is_unloaded_once_no_batch_uses_it() {
+    let fixture = Fixture::new(&[("a.wasm", "one")]).await;
+    let in_flight = fixture.watching.board.unit("a").unwrap();
+    std::fs::remove_file(fixture.path("a.wasm")).unwrap();
+    fixture
+        .until("draining", |f| {
+            f.status("a").is_some_and(|s| s.state == PluginState::Draining)
+        })
+        .await;
+    assert!(fixture.fake.serving.lock().unwrap().is_empty());
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert!(fixture.status("a").is_some());
+    drop(in_flight);
+    fixture.until("gone", |f| f.status("a").is_none()).await;
+    assert_eq!(
+        fixture.events.lock().unwrap().last().unwrap().change,
+        PluginChange::Unloaded
+    );
+    fixture.watching.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_link_whose_target_is_exchanged_is_a_change() {
+    let fixture = Fixture::new(&[]).await;
+    let versions = tempfile::tempdir().unwrap();
+    let version = |name: &str| {
+        std::fs::write(versions.path().join(name), name).unwrap();
+        versions.path().join(name)
+    };
+    let link = |target: &Path| {
+        std::os::unix::fs::symlink(target, fixture.path("link.tmp")).unwrap();
+        std::fs::rename(fixture.path("link.tmp"), fixture.path("a.wasm")).unwrap();
+    };
+    link(&version("one"));
+    fixture
+        .until("linked", |f| f.version("a").as_deref() == Some("one"))
+        .await;
+    link(&version("two"));
+    fixture
+        .until("linked anew", |f| f.version("a").as_deref() == Some("two"))
+        .await;
+    fixture.watching.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_reload_gives_refused_files_another_chance_and_leaves_the_others() {
+    let fixture = Fixture::new(&[("a.wasm", "one"), ("b.wasm", "bad")]).await;
+    assert_eq!(fixture.log().len(), 2);
+    fixture.watching.reload().await;
+    assert_eq!(fixture.log()[2..], ["b: bad after nothing, grants []"]);
+    fixture.watching.shutdown().await;
+    fixture.watching.reload().await;
+}
+
+#[tokio::test]
+async fn changes_are_found_without_being_reported() {
+    // The system reports changes of the directory that was there at first, not of the one in its place.
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("plugins");
+    let fake = Fake::default();
+    let options = PluginOptions {
+        settle: SETTLE,
+        rescan: Duration::from_millis(100),
+        ..PluginOptions::new(&dir)
+    };
+    let watching = Watching::start(options, fake, Arc::new(|_| {})).await.unwrap();
+    std::fs::rename(&dir, parent.path().join("old")).unwrap();
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("a.wasm"), "one").unwrap();
+    let begun = Instant::now();
+    while watching.board.statuses().is_empty() {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    watching.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_directory_that_disappears_does_not_unload_anything() {
+    let fixture = Fixture::new(&[("a.wasm", "one")]).await;
+    let away = fixture.dir.path().with_extension("away");
+    std::fs::rename(fixture.dir.path(), &away).unwrap();
+    fixture.watching.reload().await;
+    tokio::time::sleep(SETTLE * 3).await;
+    fixture.watching.reload().await;
+    assert_eq!(fixture.status("a").unwrap().state, PluginState::Serving);
+    std::fs::rename(&away, fixture.dir.path()).unwrap();
+    fixture.watching.shutdown().await;
+}

@@ -1,0 +1,339 @@
+//! The one writer of the journal.
+//!
+//! Entries become blocks in memory, each block goes out in one write, and nothing counts before `sync`. An append that
+//! fails is taken back whole; where even that fails, or `fdatasync` does, nobody knows what is on the disk (the kernel
+//! may have dropped the pages it could not write), so the journal refuses all writes until it is opened anew.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use donjon_core::{Seq, Timestamp};
+
+use super::block::{BlockBuilder, Push};
+use super::catalogue::{Fresh, Shared};
+use super::entry::NewEntry;
+use super::error::JournalError;
+use super::files::{DiskFiles, Files, SegmentFile};
+use super::open::{self, RecoveryReport};
+use super::reader::JournalReader;
+use super::scan::BlockRef;
+use super::segment::{self, HEADER_LEN, Segment, SegmentInfo};
+use super::{Durability, JournalOptions};
+use crate::day::Day;
+
+/// The writer. There is one for a directory; `reader` gives any number of readers.
+pub struct Journal {
+    dir: PathBuf,
+    options: JournalOptions,
+    files: Box<dyn Files>,
+    compressor: zstd::bulk::Compressor<'static>,
+    shared: Arc<Shared>,
+    active: Option<Active>,
+    /// Active segments that this append has left behind, to go back to if it fails.
+    left_behind: Vec<Option<Active>>,
+    builder: BlockBuilder,
+    /// One block, header and body.
+    out: Vec<u8>,
+    next_seq: Seq,
+    last_accepted: Timestamp,
+    /// Written, not yet visible.
+    fresh: Vec<Fresh>,
+    health: Health,
+}
+
+/// The segment that is written to.
+struct Active {
+    file: Box<dyn SegmentFile>,
+    path: PathBuf,
+    day: Day,
+    /// Bytes written and not taken back.
+    len: u64,
+}
+
+enum Health {
+    Good,
+    Poisoned(String),
+}
+
+/// Where an append began.
+struct Mark {
+    len: Option<u64>,
+    next_seq: Seq,
+    last_accepted: Timestamp,
+    fresh: usize,
+}
+
+/// What freeing days gave back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Files removed.
+    pub segments: usize,
+    /// Their size, in bytes.
+    pub bytes: u64,
+}
+
+impl Journal {
+    /// Opens the journal in a directory that exists.
+    ///
+    /// # Errors
+    /// The file system refuses, or the newest segment is of an unknown version.
+    pub fn open(dir: impl AsRef<Path>, options: JournalOptions) -> Result<(Journal, RecoveryReport), JournalError> {
+        Journal::open_with(dir, options, Box::new(DiskFiles))
+    }
+
+    /// As `open`, writing through other file operations. For tests of failures.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_with(
+        dir: impl AsRef<Path>,
+        options: JournalOptions,
+        mut files: Box<dyn Files>,
+    ) -> Result<(Journal, RecoveryReport), JournalError> {
+        let dir = dir.as_ref().to_owned();
+        let options = options.bounded();
+        let opened = open::open(&dir, files.as_mut())?;
+        let compressor = zstd::bulk::Compressor::new(options.compression_level)
+            .map_err(|error| JournalError::io("prepare compression for", &dir, error))?;
+        let newest = opened.catalogue.segments.back();
+        let active = opened.active.zip(newest).map(|(file, segment)| Active {
+            file,
+            path: segment.path.clone(),
+            day: segment.info.day,
+            len: segment.info.bytes,
+        });
+        let journal = Journal {
+            next_seq: opened.catalogue.next_seq,
+            shared: Arc::new(Shared::new(opened.catalogue, opened.report.damage.clone())),
+            dir,
+            options,
+            files,
+            compressor,
+            active,
+            left_behind: Vec::new(),
+            builder: BlockBuilder::default(),
+            out: Vec::new(),
+            last_accepted: opened.last_accepted,
+            fresh: Vec::new(),
+            health: Health::Good,
+        };
+        Ok((journal, opened.report))
+    }
+
+    /// A reader of what is synced.
+    #[must_use]
+    pub fn reader(&self) -> JournalReader {
+        JournalReader::new(Arc::clone(&self.shared))
+    }
+
+    /// The position that the next entry gets.
+    #[must_use]
+    pub fn next_seq(&self) -> Seq {
+        self.next_seq
+    }
+
+    /// Gives no position at or below `seq` any more. For the case that derived state is ahead of the journal (a disk
+    /// that lost what it had acknowledged, or buffered durability): its cursor would pass over new entries otherwise.
+    pub fn continue_after(&mut self, seq: Seq) {
+        self.next_seq = self.next_seq.max(seq.next());
+    }
+
+    /// Writes entries and gives their positions (an empty range for none). They are neither durable nor visible to
+    /// readers before `sync`. All or none are written.
+    ///
+    /// # Errors
+    /// After `DiskFull`, `Io`, `EntryTooLarge` or `Codec` nothing of these entries was kept and a later append may
+    /// work, unless taking them back failed too: then every later call gives `Poisoned`.
+    pub fn append(&mut self, entries: &[NewEntry]) -> Result<RangeInclusive<Seq>, JournalError> {
+        self.check_health()?;
+        let mark = Mark {
+            len: self.active.as_ref().map(|active| active.len),
+            next_seq: self.next_seq,
+            last_accepted: self.last_accepted,
+            fresh: self.fresh.len(),
+        };
+        match self.write_entries(entries) {
+            Ok(()) => {
+                self.left_behind.clear();
+                Ok(mark.next_seq..=Seq(self.next_seq.0 - 1))
+            }
+            Err(error) => {
+                self.take_back(mark, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns once all appended entries are durable as the options say, and shows them to readers.
+    ///
+    /// # Errors
+    /// The disk could not write. Whether the entries are on it is unknown; the journal refuses further writes.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        self.check_health()?;
+        if self.fresh.is_empty() {
+            return Ok(());
+        }
+        if self.options.durability == Durability::Fsync
+            && let Some(active) = &mut self.active
+            && let Err(source) = active.file.sync_data()
+        {
+            let error = JournalError::sync(&active.path, source);
+            self.health = Health::Poisoned(error.to_string());
+            return Err(error);
+        }
+        self.shared.write().publish(self.fresh.drain(..), self.next_seq);
+        Ok(())
+    }
+
+    /// Removes the segments of these days; the active one stays whatever is asked. Reads of their positions then give
+    /// nothing. Which days may go is a question for `freeable`.
+    ///
+    /// # Errors
+    /// A file could not be removed; those before it are gone, the others come back with the next opening.
+    pub fn free(&mut self, days: &[Day]) -> Result<Freed, JournalError> {
+        let segments = self.shared.write().take_days(days);
+        let mut freed = Freed::default();
+        for segment in segments {
+            self.files
+                .remove(&segment.path)
+                .map_err(|error| JournalError::io("remove", &segment.path, error))?;
+            freed.segments += 1;
+            freed.bytes += segment.info.bytes;
+        }
+        if freed.segments > 0 {
+            self.files
+                .sync_dir(&self.dir)
+                .map_err(|error| JournalError::io("sync", &self.dir, error))?;
+        }
+        Ok(freed)
+    }
+
+    fn check_health(&self) -> Result<(), JournalError> {
+        match &self.health {
+            Health::Good => Ok(()),
+            Health::Poisoned(why) => Err(JournalError::Poisoned { why: why.clone() }),
+        }
+    }
+
+    fn write_entries(&mut self, entries: &[NewEntry]) -> Result<(), JournalError> {
+        let (max_raw, max_entries) = (self.options.block_raw_bytes, self.options.block_entries);
+        for entry in entries {
+            self.last_accepted = self.last_accepted.max(entry.accepted);
+            let accepted = self.last_accepted;
+            if let Push::Full = self.builder.push(entry, accepted, max_raw, max_entries)? {
+                self.write_block()?;
+                self.builder.push(entry, accepted, max_raw, max_entries)?;
+            }
+        }
+        if !self.builder.is_empty() {
+            self.write_block()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the collected entries as one block, into a new segment if it is time for one.
+    fn write_block(&mut self) -> Result<(), JournalError> {
+        let day = self.builder.day();
+        let full = |active: &Active| active.len >= self.options.segment_bytes && active.len > HEADER_LEN;
+        if self
+            .active
+            .as_ref()
+            .is_none_or(|active| active.day < day || full(active))
+        {
+            self.begin_segment(day)?;
+        }
+        let Some(active) = &mut self.active else {
+            return Err(JournalError::Poisoned {
+                why: "no active segment after beginning one".to_owned(),
+            });
+        };
+        let header = self
+            .builder
+            .finish(self.next_seq, active.len, &mut self.compressor, &mut self.out)?;
+        active
+            .file
+            .append(&self.out)
+            .map_err(|error| JournalError::io("append to", &active.path, error))?;
+        let block = BlockRef {
+            offset: active.len,
+            header,
+        };
+        active.len = block.end_offset();
+        self.next_seq = header.last_seq().next();
+        self.fresh.push(Fresh::Block(block));
+        self.builder.clear();
+        Ok(())
+    }
+
+    /// Syncs the active segment and begins the next one.
+    fn begin_segment(&mut self, day: Day) -> Result<(), JournalError> {
+        if let Some(active) = &mut self.active
+            && let Err(source) = active.file.sync_data()
+        {
+            let error = JournalError::sync(&active.path, source);
+            self.health = Health::Poisoned(error.to_string());
+            return Err(error);
+        }
+        let path = self.dir.join(segment::file_name(day, self.next_seq));
+        let mut file = self
+            .files
+            .create(&path)
+            .map_err(|error| JournalError::io("create", &path, error))?;
+        let written = file
+            .append(&segment::header(day, self.next_seq))
+            .and_then(|()| self.files.sync_dir(&self.dir));
+        if let Err(error) = written {
+            self.remove_or_poison(&path);
+            return Err(JournalError::io("begin", &path, error));
+        }
+        let before = SegmentInfo {
+            day,
+            first_seq: self.next_seq,
+            last_seq: Seq(self.next_seq.0.saturating_sub(1)),
+            bytes: HEADER_LEN,
+        };
+        self.fresh.push(Fresh::Segment(Segment {
+            info: before,
+            path: path.clone(),
+        }));
+        self.left_behind.push(self.active.replace(Active {
+            file,
+            path,
+            day,
+            len: HEADER_LEN,
+        }));
+        Ok(())
+    }
+
+    /// Undoes everything since `mark`.
+    fn take_back(&mut self, mark: Mark, error: &JournalError) {
+        self.builder.clear();
+        self.fresh.truncate(mark.fresh);
+        self.next_seq = mark.next_seq;
+        self.last_accepted = mark.last_accepted;
+        if matches!(self.health, Health::Poisoned(_)) {
+            return;
+        }
+        while let Some(before) = self.left_behind.pop() {
+            if let Some(begun) = std::mem::replace(&mut self.active, before) {
+                self.remove_or_poison(&begun.path);
+            }
+        }
+        if let (Some(active), Some(len)) = (&mut self.active, mark.len) {
+            // Also after an error that wrote nothing: it costs little and needs no proof.
+            if let Err(failed) = active.file.truncate(len) {
+                let path = active.path.display();
+                self.health = Health::Poisoned(format!("truncate {path} after \"{error}\": {failed}"));
+            }
+            active.len = len;
+        }
+    }
+
+    /// The removal is made durable: a segment that came back would bring positions that are given again.
+    fn remove_or_poison(&mut self, path: &Path) {
+        if let Err(failed) = self.files.remove(path).and_then(|()| self.files.sync_dir(&self.dir)) {
+            self.health = Health::Poisoned(format!("remove {}: {failed}", path.display()));
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Derived state: what the engine made of the journal, and how far it has read it.
+//!
+//! One tree of prefixed keys (`keys.rs`), one atomic batch for each batch of the worker, the cursor in it (I2). Below a
+//! trait of six methods (`kv.rs`) are sled and, for tests, memory; both get the same keys and bytes. Nothing here is
+//! ground truth: state that does not open is put aside and made again from the journal.
+//!
+//! There is one `State`, which writes (I3), and any number of `StateReader`s. Readers see each record as of some commit;
+//! a scan that runs while the worker commits may see records of two.
+
+mod keys;
+mod kv;
+mod memory;
+mod open;
+mod reader;
+mod sled_kv;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use donjon_core::Seq;
+use donjon_core::state::WriteSet;
+
+pub use open::{Reopened, StateOpenError, set_aside};
+pub use reader::{Dump, KvUsage, StateReader};
+
+use crate::record::{Meta, RecordError};
+use kv::{Kv, KvError};
+
+/// How derived state is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateOptions {
+    /// Memory for cached pages, in bytes; sled uses up to ten times as much for small records.
+    pub cache_bytes: u64,
+}
+
+impl Default for StateOptions {
+    fn default() -> Self {
+        StateOptions {
+            cache_bytes: 128 * 1024 * 1024,
+        }
+    }
+}
+
+/// A write set was not committed; nothing of it was applied.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// An earlier write failed: what is on the disk is unknown.
+    #[error("derived state refuses writes after a failure; restart donjon to reopen it: {why}")]
+    Poisoned {
+        /// The failure.
+        why: String,
+    },
+    /// The store failed; it refuses writes from now on.
+    #[error("write derived state: {why}")]
+    Store {
+        /// What failed.
+        why: String,
+    },
+    /// Something in the write set cannot be stored. The store is as it was.
+    #[error("derived state cannot hold a record: {why}")]
+    Record {
+        /// Which and why.
+        why: String,
+    },
+    /// The cursor would go back: these entries are applied already.
+    #[error("write set is older than derived state: expected a cursor of at least {applied}, found {found}")]
+    Backwards {
+        /// The committed cursor.
+        applied: Seq,
+        /// That of the write set.
+        found: Seq,
+    },
+}
+
+impl From<RecordError> for CommitError {
+    fn from(error: RecordError) -> Self {
+        CommitError::Record { why: error.to_string() }
+    }
+}
+
+/// Derived state, with the right to write it.
+pub struct State {
+    reader: StateReader,
+    writer: Mutex<Writer>,
+}
+
+struct Writer {
+    meta: Meta,
+    /// The failure that made the store refuse writes.
+    poison: Option<String>,
+}
+
+impl State {
+    /// Derived state in memory: for tests and rehearsals. Same keys, same bytes, gone when dropped.
+    #[must_use]
+    pub fn in_memory() -> State {
+        State::over(Arc::new(memory::MemoryKv::default()), Meta::default())
+    }
+
+    fn over(kv: Arc<dyn Kv>, meta: Meta) -> State {
+        State {
+            reader: StateReader::new(kv),
+            writer: Mutex::new(Writer { meta, poison: None }),
+        }
+    }
+
+    /// A reader of what is committed.
+    #[must_use]
+    pub fn reader(&self) -> &StateReader {
+        &self.reader
+    }
+
+    /// Applies everything in a write set and its cursor, or nothing (I2). After a crash of the process a prefix of all
+    /// commits is there; `flush` makes them survive the machine as well.
+    ///
+    /// # Errors
+    /// Nothing was applied. After `Store` the state refuses further writes; after `Record` and `Backwards` it does not.
+    pub fn commit(&self, write: &WriteSet) -> Result<(), CommitError> {
+        let mut writer = self.writer();
+        if let Some(why) = &writer.poison {
+            return Err(CommitError::Poisoned { why: why.clone() });
+        }
+        if write.applied < writer.meta.applied {
+            return Err(CommitError::Backwards {
+                applied: writer.meta.applied,
+                found: write.applied,
+            });
+        }
+        let (batch, meta) = match write::batch(write, &writer.meta, &self.reader) {
+            Err(write::BatchError::Record(error)) => return Err(error.into()),
+            Err(write::BatchError::Invalid(why)) => return Err(CommitError::Record { why }),
+            Err(write::BatchError::Store(error)) => return Err(CommitError::Store { why: error.0 }),
+            Ok(made) => made,
+        };
+        if let Err(KvError(why)) = self.reader.kv().apply(batch) {
+            writer.poison = Some(why.clone());
+            return Err(CommitError::Store { why });
+        }
+        writer.meta = meta;
+        Ok(())
+    }
+
+    /// Returns once every commit is on stable storage.
+    ///
+    /// # Errors
+    /// The store could not write; it refuses further writes.
+    pub fn flush(&self) -> Result<(), CommitError> {
+        if let Some(why) = &self.writer().poison {
+            return Err(CommitError::Poisoned { why: why.clone() });
+        }
+        // Not under the lock: a commit may go on beside it.
+        self.reader.kv().flush().map_err(|KvError(why)| {
+            self.writer().poison = Some(why.clone());
+            CommitError::Store { why }
+        })
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,160 @@
+//! Opening derived state: sled's files are opened, or put aside and begun anew. "A slow start, never a loss."
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::kv::{Kv, Order, Page};
+use super::sled_kv::{DB_FILE, OpenFailure, SledKv};
+use super::{State, StateOptions, keys};
+use crate::data_dir::sync_dir;
+use crate::record::{Meta, RecordError, Stored};
+
+/// How derived state was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reopened {
+    /// There was none.
+    Fresh,
+    /// As it was left.
+    Existing,
+    /// It did not open: it was put aside and begun anew. The cursor is 0, the caller replays the whole journal.
+    Rebuilt {
+        /// Where the old files are.
+        moved_to: PathBuf,
+        /// Why they did not open.
+        why: String,
+    },
+}
+
+/// Derived state could not be opened, and putting it aside would not help.
+#[derive(Debug, thiserror::Error)]
+pub enum StateOpenError {
+    /// The file system refuses.
+    #[error("open derived state {}: {source}", path.display())]
+    Io {
+        /// Which directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It was written by a newer version. It is left alone: what old journal days said is only in there.
+    #[error("derived state {} was written by a newer version; run that one: {why}", path.display())]
+    Newer {
+        /// Which directory.
+        path: PathBuf,
+        /// What was found.
+        why: String,
+    },
+    /// A fresh store does not open either.
+    #[error("fresh derived state does not open in {}: {why}", path.display())]
+    Fresh {
+        /// Which directory.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+impl State {
+    /// Opens the derived state in a directory, which is created if there is none. If its files are broken, they are
+    /// moved to `<dir>.broken-N` and a fresh state is given.
+    ///
+    /// # Errors
+    /// The file system refuses, or the state was written by a newer version.
+    pub fn open(dir: impl AsRef<Path>, options: StateOptions) -> Result<(State, Reopened), StateOpenError> {
+        let dir = dir.as_ref();
+        let io = |source| StateOpenError::Io {
+            path: dir.to_owned(),
+            source,
+        };
+        fs::create_dir_all(dir).map_err(io)?;
+        let existed = dir.join(DB_FILE).exists();
+        let why = match open_existing(dir, options) {
+            Ok(state) => {
+                if !existed {
+                    sync_dir(dir).map_err(io)?;
+                    return Ok((state, Reopened::Fresh));
+                }
+                return Ok((state, Reopened::Existing));
+            }
+            Err(Failure::Environment(source)) => return Err(io(source)),
+            Err(Failure::Newer(why)) => {
+                return Err(StateOpenError::Newer {
+                    path: dir.to_owned(),
+                    why,
+                });
+            }
+            Err(Failure::Broken(why)) => why,
+        };
+        let moved_to = set_aside(dir).map_err(io)?;
+        fs::create_dir_all(dir).map_err(io)?;
+        match open_existing(dir, options) {
+            Ok(state) => {
+                sync_dir(dir).map_err(io)?;
+                Ok((state, Reopened::Rebuilt { moved_to, why }))
+            }
+            Err(Failure::Environment(source)) => Err(io(source)),
+            Err(Failure::Newer(why) | Failure::Broken(why)) => Err(StateOpenError::Fresh {
+                path: dir.to_owned(),
+                why,
+            }),
+        }
+    }
+}
+
+enum Failure {
+    Environment(io::Error),
+    Newer(String),
+    Broken(String),
+}
+
+fn open_existing(dir: &Path, options: StateOptions) -> Result<State, Failure> {
+    let kv = SledKv::open(dir, options.cache_bytes).map_err(|failure| match failure {
+        OpenFailure::Environment(error) => Failure::Environment(error),
+        OpenFailure::Broken(why) => Failure::Broken(why),
+    })?;
+    let meta = read_meta(&kv)?;
+    Ok(State::over(Arc::new(kv), meta))
+}
+
+/// The cursor. Every commit writes it, so records without one are what is left of a broken store.
+fn read_meta(kv: &SledKv) -> Result<Meta, Failure> {
+    let broken = |error: super::kv::KvError| Failure::Broken(error.0);
+    match kv.get(&keys::meta()).map_err(broken)? {
+        Some(bytes) => Meta::from_bytes(&bytes).map_err(|error| match error {
+            RecordError::Version { .. } => Failure::Newer(error.to_string()),
+            _ => Failure::Broken(format!("cursor: {error}")),
+        }),
+        None => {
+            let any = Page {
+                prefix: &[],
+                beyond: None,
+                order: Order::Ascending,
+                limit: 1,
+            };
+            match kv.page(any).map_err(broken)?.is_empty() {
+                true => Ok(Meta::default()),
+                false => Err(Failure::Broken("records without a cursor".to_owned())),
+            }
+        }
+    }
+}
+
+/// Moves the directory of a closed state to `<dir>.broken-N`, the first free N from 1, and gives the new path. Opening
+/// then begins anew: for a state that opens but has records that do not read.
+///
+/// # Errors
+/// The file system refuses.
+pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let free = (1u32..)
+        .map(|n| dir.with_file_name(format!("{name}.broken-{n}")))
+        .find(|path| !path.exists());
+    let moved_to = free.ok_or_else(|| io::Error::other("no free name"))?;
+    fs::rename(dir, &moved_to)?;
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        sync_dir(parent)?;
+    }
+    Ok(moved_to)
+}

@@ -1,0 +1,390 @@
+//! Reading committed state: for the worker through core's `StateView`, for the API through the methods below.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use donjon_core::batch::KvValue;
+use donjon_core::command::DeadLetter;
+use donjon_core::incident::{Incident, Link};
+use donjon_core::outbox::OutboxRecord;
+use donjon_core::rule::{Rule, RuleStats};
+use donjon_core::state::{HistoryChunk, StateError, StateView, TenantState};
+use donjon_core::{AlertState, Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
+
+use super::keys::{self, Space};
+use super::kv::{Kv, KvError, Order, Page, Pair, successor};
+use crate::limits::SCAN_PIECE;
+use crate::record::{GroupHead, Meta, Stored};
+
+/// Reads committed state. Cheap to clone, one for each thread.
+#[derive(Clone)]
+pub struct StateReader {
+    kv: Arc<dyn Kv>,
+}
+
+/// How much a plugin has stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KvUsage {
+    /// Keys, expired ones included.
+    pub keys: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+}
+
+/// Keys and values, in the order of the keys.
+pub type Dump = Vec<(Vec<u8>, Vec<u8>)>;
+
+impl From<KvError> for StateError {
+    fn from(error: KvError) -> Self {
+        StateError(error.0)
+    }
+}
+
+impl StateReader {
+    pub(super) fn new(kv: Arc<dyn Kv>) -> StateReader {
+        StateReader { kv }
+    }
+
+    pub(super) fn kv(&self) -> &dyn Kv {
+        self.kv.as_ref()
+    }
+
+    /// Journal entries up to here are applied; 0 for none.
+    ///
+    /// # Errors
+    /// Every method here fails when the store cannot be read or a record in it is damaged.
+    pub fn applied(&self) -> Result<Seq, StateError> {
+        Ok(self.meta()?.applied)
+    }
+
+    /// All alerts of a tenant, in the order of their keys, until `visit` breaks.
+    ///
+    /// # Errors
+    /// As `applied`.
+    pub fn alerts(
+        &self,
+        tenant: &TenantId,
+        mut visit: impl FnMut(AlertState) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        self.scan(&keys::of_tenant(Space::Alert, tenant), |_, bytes| {
+            Ok(visit(decode("alert", bytes)?))
+        })
+    }
+
+    /// All incidents of a tenant, in the order of their keys, until `visit` breaks.
+    ///
+    /// # Errors
+    /// As `applied`.
+    pub fn incidents(
+        &self,
+        tenant: &TenantId,
+        mut visit: impl FnMut(Incident) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        self.scan(&keys::of_tenant(Space::Incident, tenant), |_, bytes| {
+            Ok(visit(decode("incident", bytes)?))
+        })
+    }
+
+    /// The incidents that an alert is linked to, unlinked ones excluded, open or closed, in no meaningful order.
+    ///
+    /// # Errors
+    /// As `applied`.
+    pub fn incidents_of_alert(
+        &self,
+        tenant: &TenantId,
+        fingerprint: &Fingerprint,
+    ) -> Result<Vec<IncidentId>, StateError> {
+        let mut incidents = Vec::new();
+        self.scan(&keys::alert_links(tenant, fingerprint), |key, _| {
+            incidents.extend(keys::incident_of_alert_link(key));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(incidents)
+    }
+
+    /// A version of a rule; `None` if it never was or is one of too many.
+    ///
+    /// # Errors
+    /// As `applied`.
+    pub fn rule_version(&self, tenant: &TenantId, id: &RuleId, version: u32) -> Result<Option<Rule>, StateError> {
+        self.record("rule", &keys::rule_version(tenant, id, version))
+    }
+
+    /// The tenants that have an alert or a rule, sorted.
+    ///
+    /// # Errors
+    /// As `applied`.
+    pub fn tenants(&self) -> Result<Vec<TenantId>, StateError> {
+        let mut tenants = self.tenants_in(Space::Alert, |bytes| Ok(decode::<AlertState>("alert", bytes)?.tenant))?;
+        tenants.extend(self.tenants_in(Space::Rule, |bytes| Ok(decode::<Rule>("rule", bytes)?.tenant))?);
+        tenants.sort_unstable();
+        tenants.dedup();
+        Ok(tenants)
+    }
+
+    /// A history chunk of an alert, counted from 0.
+    ///
+    /// # Errors
+    /// As `applied`.
+    pub fn history_chunk(
+        &self,
+        tenant: &TenantId,
+        fingerprint: &Fingerprint,
+        number: u32,
+    ) -> Result<Option<HistoryChunk>, StateError> {
+        self.record("history chunk", &keys::history(tenant, fingerprint, number))
+    }
+
+    /// At most `limit` outbox records with a number above `number`, ascending.
+    ///
+    /// # Errors
+    /// As `applied`.
+    pub fn outbox_after(&self, number: u64, limit: usize) -> Result<Vec<OutboxRecord>, StateError> {
+        let (prefix, beyond) = (keys::all(Space::Outbox), keys::outbox(number));
+        let page = Page {
+            prefix: &prefix,
+            beyond: Some(&beyond),
+            order: Order::Ascending,
+            limit,
+        };
+        self.kv
+            .page(page)?
+            .iter()
+            .map(|(_, bytes)| decode("outbox record", bytes))
+            .collect()
+    }
+
+    /// The number of the newest outbox record ever written; 0 before the first.
+    ///
+    /// # Errors
+    /// As `applied`.
+    pub fn outbox_last(&self) -> Result<u64, StateError> {
+        Ok(self.meta()?.outbox_last)
+    }
+
+    /// At most `limit` dead letters of a tenant, newest first.
+    ///
+    /// # Errors
+    /// As `applied`.
+    pub fn dead_letters(&self, tenant: &TenantId, limit: usize) -> Result<Vec<(Seq, DeadLetter)>, StateError> {
+        let prefix = keys::of_tenant(Space::DeadLetter, tenant);
+        let page = Page {
+            prefix: &prefix,
+            beyond: None,
+            order: Order::Descending,
+            limit,
+        };
+        let letter = |(key, bytes): &Pair| {
+            let seq = keys::seq_of_dead_letter(key).unwrap_or_default();
+            Ok((seq, decode("dead letter", bytes)?))
+        };
+        self.kv.page(page)?.iter().map(letter).collect()
+    }
+
+    /// A value of a plugin, expired ones included: the caller knows the time.
+    ///
+    /// # Errors
+    /// As `applied`.
+    pub fn plugin_kv_get(&self, plugin: &str, key: &str) -> Result<Option<KvValue>, StateError> {
+        self.record("plugin value", &keys::plugin_kv(plugin, key))
+    }
+
+    /// At most `limit` pairs of a plugin whose key begins with `prefix` and comes after `after`, in the byte order of
+    /// the keys, expired ones included.
+    ///
+    /// # Errors
+    /// As `applied`.
+    pub fn plugin_kv_scan(
+        &self,
+        plugin: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, KvValue)>, StateError> {
+        let own = keys::plugin(plugin);
+        let prefix = keys::plugin_kv(plugin, prefix);
+        let beyond = after.map(|after| keys::plugin_kv(plugin, after));
+        let page = Page {
+            prefix: &prefix,
+            beyond: beyond.as_deref(),
+            order: Order::Ascending,
+            limit,
+        };
+        let value = |(key, bytes): &Pair| {
+            let key = key.get(own.len()..).unwrap_or_default();
+            Ok((
+                String::from_utf8_lossy(key).into_owned(),
+                decode("plugin value", bytes)?,
+            ))
+        };
+        self.kv.page(page)?.iter().map(value).collect()
+    }
+
+    /// How much a plugin has stored. Reads all of it.
+    ///
+    /// # Errors
+    /// As `applied`.
+    pub fn plugin_kv_usage(&self, plugin: &str) -> Result<KvUsage, StateError> {
+        let own = keys::plugin(plugin);
+        let mut usage = KvUsage::default();
+        self.scan(&own, |key, bytes| {
+            let value: KvValue = decode("plugin value", bytes)?;
+            usage.keys += 1;
+            usage.bytes += (key.len().saturating_sub(own.len()) + value.bytes.len()) as u64;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(usage)
+    }
+
+    /// Bytes on disk; 0 in memory.
+    ///
+    /// # Errors
+    /// The store does not say.
+    pub fn size_on_disk(&self) -> Result<u64, StateError> {
+        Ok(self.kv.size_on_disk()?)
+    }
+
+    /// Every key and value in the order of the keys: two states are equal if their dumps are (I10). Takes as much
+    /// memory as there is state.
+    ///
+    /// # Errors
+    /// As `applied`.
+    pub fn dump(&self) -> Result<Dump, StateError> {
+        Ok(self.kv.dump()?)
+    }
+
+    /// The positions of all dead letters of a tenant.
+    pub(super) fn dead_letter_seqs(&self, tenant: &TenantId) -> Result<Vec<Seq>, StateError> {
+        let mut seqs = Vec::new();
+        self.scan(&keys::of_tenant(Space::DeadLetter, tenant), |key, _| {
+            seqs.extend(keys::seq_of_dead_letter(key));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(seqs)
+    }
+
+    fn meta(&self) -> Result<Meta, StateError> {
+        Ok(self.record("cursor", &keys::meta())?.unwrap_or_default())
+    }
+
+    fn record<T: Stored>(&self, what: &str, key: &[u8]) -> Result<Option<T>, StateError> {
+        self.kv.get(key)?.map(|bytes| decode(what, &bytes)).transpose()
+    }
+
+    /// Hands out all pairs under a prefix, a piece at a time, so that no lock of the store is held meanwhile.
+    fn scan(
+        &self,
+        prefix: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
+    ) -> Result<(), StateError> {
+        let mut beyond: Option<Vec<u8>> = None;
+        loop {
+            let page = Page {
+                prefix,
+                beyond: beyond.as_deref(),
+                order: Order::Ascending,
+                limit: SCAN_PIECE,
+            };
+            let pairs = self.kv.page(page)?;
+            for (key, bytes) in &pairs {
+                if visit(key, bytes)?.is_break() {
+                    return Ok(());
+                }
+            }
+            if pairs.len() < SCAN_PIECE {
+                return Ok(());
+            }
+            beyond = pairs.into_iter().next_back().map(|(key, _)| key);
+        }
+    }
+
+    /// The tenants of a space: of each the first record, then on behind all of that tenant.
+    fn tenants_in(
+        &self,
+        space: Space,
+        tenant_of: impl Fn(&[u8]) -> Result<TenantId, StateError>,
+    ) -> Result<Vec<TenantId>, StateError> {
+        let prefix = keys::all(space);
+        let mut tenants = Vec::new();
+        let mut beyond: Option<Vec<u8>> = None;
+        loop {
+            let page = Page {
+                prefix: &prefix,
+                beyond: beyond.as_deref(),
+                order: Order::Ascending,
+                limit: 1,
+            };
+            let Some((_, bytes)) = self.kv.page(page)?.pop() else {
+                return Ok(tenants);
+            };
+            let tenant = tenant_of(&bytes)?;
+            beyond = successor(&keys::of_tenant(space, &tenant));
+            tenants.push(tenant);
+        }
+    }
+}
+
+fn decode<T: Stored>(what: &str, bytes: &[u8]) -> Result<T, StateError> {
+    T::from_bytes(bytes).map_err(|error| StateError(format!("{what}: {error}")))
+}
+
+impl StateView for StateReader {
+    fn alert(&self, tenant: &TenantId, fingerprint: &Fingerprint) -> Result<Option<AlertState>, StateError> {
+        self.record("alert", &keys::alert(tenant, fingerprint))
+    }
+
+    fn incident(&self, tenant: &TenantId, id: IncidentId) -> Result<Option<Incident>, StateError> {
+        self.record("incident", &keys::incident(tenant, id))
+    }
+
+    fn group_head(&self, tenant: &TenantId, rule: &RuleId, group: &GroupKey) -> Result<Option<IncidentId>, StateError> {
+        let head: Option<GroupHead> = self.record("group head", &keys::group_head(tenant, rule, group))?;
+        Ok(head.map(|head| head.0))
+    }
+
+    fn link(
+        &self,
+        tenant: &TenantId,
+        incident: IncidentId,
+        fingerprint: &Fingerprint,
+    ) -> Result<Option<Link>, StateError> {
+        self.record("link", &keys::link(tenant, incident, fingerprint))
+    }
+
+    fn links(&self, tenant: &TenantId, incident: IncidentId) -> Result<Vec<Link>, StateError> {
+        let mut links: Vec<Link> = Vec::new();
+        self.scan(&keys::links(tenant, incident), |_, bytes| {
+            links.push(decode("link", bytes)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        // One event joins one alert, so the position alone is the order; the sort is stable for merged incidents.
+        links.sort_by_key(|link| link.joined_seq);
+        Ok(links)
+    }
+
+    fn rule(&self, tenant: &TenantId, id: &RuleId) -> Result<Option<Rule>, StateError> {
+        self.record("rule", &keys::rule(Space::Rule, tenant, id))
+    }
+
+    fn rules(&self, tenant: &TenantId) -> Result<Vec<Rule>, StateError> {
+        let mut rules: Vec<Rule> = Vec::new();
+        self.scan(&keys::of_tenant(Space::Rule, tenant), |_, bytes| {
+            rules.push(decode("rule", bytes)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        rules.sort_by_key(|rule| rule.created_seq);
+        Ok(rules)
+    }
+
+    fn rule_stats(&self, tenant: &TenantId, id: &RuleId) -> Result<RuleStats, StateError> {
+        Ok(self
+            .record("rule statistics", &keys::rule(Space::RuleStats, tenant, id))?
+            .unwrap_or_default())
+    }
+
+    fn tenant(&self, tenant: &TenantId) -> Result<TenantState, StateError> {
+        Ok(self
+            .record("tenant", &keys::of_tenant(Space::Tenant, tenant))?
+            .unwrap_or_default())
+    }
+}

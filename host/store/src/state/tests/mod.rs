@@ -1,0 +1,5 @@
+//! Derived state: what is committed is read, whole or not at all, the same in sled and in memory.
+
+mod commits;
+mod equal;
+mod reopen;

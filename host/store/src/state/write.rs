@@ -1,0 +1,150 @@
+//! One write set as one batch of keys and bytes. Pure but for one read: the dead letters that "all of them" means.
+
+use donjon_core::limits::MAX_RULE_VERSIONS;
+use donjon_core::state::{StateError, WriteSet};
+
+use super::keys::{self, Space};
+use super::kv::KvBatch;
+use super::reader::StateReader;
+use crate::limits::{MAX_PLUGIN_KEY_BYTES, OUTBOX_FORGET_PER_COMMIT};
+use crate::record::{GroupHead, Meta, RecordError, Stored};
+
+/// A write set does not become a batch.
+#[derive(Debug)]
+pub(super) enum BatchError {
+    Record(RecordError),
+    Invalid(String),
+    Store(StateError),
+}
+
+impl From<RecordError> for BatchError {
+    fn from(error: RecordError) -> Self {
+        BatchError::Record(error)
+    }
+}
+
+/// The batch of a write set, and the meta record that is in it.
+pub(super) fn batch(write: &WriteSet, before: &Meta, state: &StateReader) -> Result<(KvBatch, Meta), BatchError> {
+    let mut batch = KvBatch::default();
+    put_alerts(write, &mut batch)?;
+    put_incidents(write, &mut batch)?;
+    put_rules(write, &mut batch)?;
+    for (tenant, counters) in &write.tenants {
+        batch.put(keys::of_tenant(Space::Tenant, tenant), counters.to_bytes()?);
+    }
+    put_dead_letters(write, state, &mut batch)?;
+    put_plugin_kv(write, &mut batch)?;
+    let (outbox_first, outbox_last) = put_outbox(write, before, &mut batch)?;
+    let meta = Meta {
+        applied: write.applied,
+        outbox_last,
+        outbox_first,
+    };
+    batch.put(keys::meta(), meta.to_bytes()?);
+    Ok((batch, meta))
+}
+
+fn put_alerts(write: &WriteSet, batch: &mut KvBatch) -> Result<(), BatchError> {
+    for alert in &write.alerts {
+        batch.put(keys::alert(&alert.tenant, &alert.fingerprint), alert.to_bytes()?);
+    }
+    for chunk in &write.history {
+        batch.put(
+            keys::history(&chunk.tenant, &chunk.fingerprint, chunk.number),
+            chunk.to_bytes()?,
+        );
+    }
+    Ok(())
+}
+
+/// Incidents, the heads of their groups, and links in both directions. The way from an alert to its incidents is only
+/// there while the link counts.
+fn put_incidents(write: &WriteSet, batch: &mut KvBatch) -> Result<(), BatchError> {
+    for incident in &write.incidents {
+        batch.put(keys::incident(&incident.tenant, incident.id), incident.to_bytes()?);
+    }
+    for (tenant, rule, group, incident) in &write.group_heads {
+        batch.put(keys::group_head(tenant, rule, group), GroupHead(*incident).to_bytes()?);
+    }
+    for (tenant, link) in &write.links {
+        batch.put(keys::link(tenant, link.incident, &link.fingerprint), link.to_bytes()?);
+        let back = keys::alert_link(tenant, &link.fingerprint, link.incident);
+        match link.unlinked {
+            None => batch.put(back, Vec::new()),
+            Some(_) => batch.remove(back),
+        }
+    }
+    Ok(())
+}
+
+/// Each version stays readable beside the newest one, the oldest of too many excepted.
+fn put_rules(write: &WriteSet, batch: &mut KvBatch) -> Result<(), BatchError> {
+    let kept = u32::try_from(MAX_RULE_VERSIONS).unwrap_or(u32::MAX);
+    for rule in &write.rules {
+        let bytes = rule.to_bytes()?;
+        batch.put(keys::rule_version(&rule.tenant, &rule.id, rule.version), bytes.clone());
+        batch.put(keys::rule(Space::Rule, &rule.tenant, &rule.id), bytes);
+        if let Some(old) = rule.version.checked_sub(kept) {
+            batch.remove(keys::rule_version(&rule.tenant, &rule.id, old));
+        }
+    }
+    for (tenant, id, stats) in &write.rule_stats {
+        batch.put(keys::rule(Space::RuleStats, tenant, id), stats.to_bytes()?);
+    }
+    Ok(())
+}
+
+/// "All of them" are those committed before this batch: a write set does not say which of its own came first, and a
+/// letter too many is better than one that nobody saw.
+fn put_dead_letters(write: &WriteSet, state: &StateReader, batch: &mut KvBatch) -> Result<(), BatchError> {
+    for (tenant, _) in write.dismissed.iter().filter(|(_, seqs)| seqs.is_none()) {
+        let letters = state.dead_letter_seqs(tenant).map_err(BatchError::Store)?;
+        for seq in letters {
+            batch.remove(keys::dead_letter(tenant, seq));
+        }
+    }
+    for (tenant, seq, letter) in &write.dead_letters {
+        batch.put(keys::dead_letter(tenant, *seq), letter.to_bytes()?);
+    }
+    for (tenant, seqs) in &write.dismissed {
+        for seq in seqs.iter().flatten() {
+            batch.remove(keys::dead_letter(tenant, *seq));
+        }
+    }
+    Ok(())
+}
+
+fn put_plugin_kv(write: &WriteSet, batch: &mut KvBatch) -> Result<(), BatchError> {
+    for (plugin, change) in &write.plugin_kv {
+        if change.key.len() > MAX_PLUGIN_KEY_BYTES {
+            let found = change.key.len();
+            let limit = MAX_PLUGIN_KEY_BYTES;
+            return Err(BatchError::Invalid(format!(
+                "key of plugin {plugin}: limit {limit} bytes, found {found}"
+            )));
+        }
+        let key = keys::plugin_kv(plugin, &change.key);
+        match &change.value {
+            Some(value) => batch.put(key, value.to_bytes()?),
+            None => batch.remove(key),
+        }
+    }
+    Ok(())
+}
+
+/// New records, and the removal of some that may be forgotten: a bounded number, so that a publisher that was away for
+/// long does not make one commit huge. Gives the new range of the outbox.
+fn put_outbox(write: &WriteSet, before: &Meta, batch: &mut KvBatch) -> Result<(u64, u64), BatchError> {
+    for record in &write.outbox {
+        batch.put(keys::outbox(record.number), record.to_bytes()?);
+    }
+    let newest = write.outbox.iter().map(|record| record.number).max().unwrap_or(0);
+    let last = before.outbox_last.max(newest);
+    let first = before.outbox_first.max(1);
+    let forgotten = write.outbox_forget_below.min(last.saturating_add(1));
+    let end = forgotten.min(first.saturating_add(OUTBOX_FORGET_PER_COMMIT)).max(first);
+    for number in first..end {
+        batch.remove(keys::outbox(number));
+    }
+    Ok((end, last))
+}
