@@ -3,6 +3,7 @@ SHELL := /bin/bash
 CARGO := cargo
 DONJON := target/release/donjon
 PLUGINS := rules
+TARGETS := --lib --bins
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-wasm setup-services build run test lint bench clean
@@ -23,7 +24,7 @@ setup-services:
 	@bash .make/setup-services.sh
 
 build: setup-wasm
-	$(CARGO) build --release --workspace --bins --lib
+	$(CARGO) build --release --workspace $(TARGETS)
 	@for plugin in $(PLUGINS); do $(DONJON) plugin build plugins/$$plugin --out target/plugins || exit 1; done
 
 run: build
@@ -36,7 +37,9 @@ lint:
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --release --all-targets --manifest-path tests/guests/Cargo.toml --target-dir target/guests-native -- -D warnings
 
-# The binary and the components first: the integration tests try what a user would.
+# The binary and the components first: the integration tests try what a user would. Built together with the tests, so
+# that the features of dependencies are settled once and wasmtime is compiled once.
+test: TARGETS := --all-targets
 test: setup lint build
 	$(CARGO) test --release --workspace
 

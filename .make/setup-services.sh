@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Real Prometheus and Alertmanager for the tests and the benchmark: taken from the PATH if they are there, else unpacked
-# from Debian's packages into a private directory. Nothing is installed and no service is started. Run it again: no-op.
+# from Debian's packages into a private directory. No package is installed and no service is started; the one thing put
+# outside is Alertmanager's templates, whose path is built into it. Run it again: no-op.
 set -euo pipefail
 
 dir="${DONJON_TEST_SERVICES_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/donjon/services}"
@@ -8,6 +9,11 @@ missing=()
 for program in prometheus prometheus-alertmanager; do
   command -v "$program" >/dev/null || [ -x "$dir/usr/bin/$program" ] || missing+=("$program")
 done
+# Debian's Alertmanager reads its templates from this path and no other.
+templates=/usr/share/prometheus/alertmanager
+if [ ! -e "$templates/default.tmpl" ] && ! printf '%s\n' "${missing[@]}" | grep -qx prometheus-alertmanager; then
+  missing+=(prometheus-alertmanager)
+fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 fail() {
@@ -34,4 +40,8 @@ for program in "${missing[@]}"; do
   cp "root/usr/bin/$program" "$dir/usr/bin/.$program.new"
   mv "$dir/usr/bin/.$program.new" "$dir/usr/bin/$program"
 done
+if [ -d root/usr/share/prometheus/alertmanager ] && [ ! -e "$templates/default.tmpl" ]; then
+  mkdir -p "$templates" 2>/dev/null && cp root/usr/share/prometheus/alertmanager/*.tmpl "$templates/" ||
+    fail "cannot write $templates, which Debian's Alertmanager reads; run this once as root"
+fi
 echo "setup-services: ready in $dir"

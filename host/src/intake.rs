@@ -99,8 +99,14 @@ struct WaiterState {
 
 impl Waiter {
     fn new(count: usize, done: oneshot::Sender<Vec<Option<Applied>>>) -> Arc<Waiter> {
-        let state = WaiterState { outcomes: vec![None; count], missing: count, done: Some(done) };
-        Arc::new(Waiter { outcomes: std::sync::Mutex::new(state) })
+        let state = WaiterState {
+            outcomes: vec![None; count],
+            missing: count,
+            done: Some(done),
+        };
+        Arc::new(Waiter {
+            outcomes: std::sync::Mutex::new(state),
+        })
     }
 
     /// Stores the outcome of one entry; the last one answers the request.
@@ -255,14 +261,23 @@ impl Intake {
             clock,
             progress: Arc::clone(&progress),
             metrics,
-            space: FreeSpace { options, looked: None, problem: None },
+            space: FreeSpace {
+                options,
+                looked: None,
+                problem: None,
+            },
             retention_looked: Instant::now(),
         };
         let handle = std::thread::Builder::new().name("journal".into()).spawn(move || {
             thread.run();
             thread.journal
         })?;
-        let intake = Intake { sender, progress, stopping: Arc::default(), max_lag_entries };
+        let intake = Intake {
+            sender,
+            progress,
+            stopping: Arc::default(),
+            max_lag_entries,
+        };
         Ok((intake, groups, handle))
     }
 
@@ -290,7 +305,10 @@ impl Intake {
             return Err(Refused::Behind(lag));
         }
         if items.is_empty() {
-            return Ok(Receipt { first: self.progress.accepted(), applied: None });
+            return Ok(Receipt {
+                first: self.progress.accepted(),
+                applied: None,
+            });
         }
         let (waiter, applied) = if wait {
             let (done, applied) = oneshot::channel();
@@ -299,7 +317,13 @@ impl Intake {
             (None, None)
         };
         let (reply, answer) = oneshot::channel();
-        let request = Request { tenant, items, waiter, arrived: Instant::now(), reply };
+        let request = Request {
+            tenant,
+            items,
+            waiter,
+            arrived: Instant::now(),
+            reply,
+        };
         match self.sender.try_send(request) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(Refused::Busy),
@@ -333,8 +357,9 @@ impl JournalThread {
                 group.push(request);
             }
             if let Err(refused) = self.space.check() {
-                let (commands, refuse): (Vec<_>, Vec<_>) =
-                    group.into_iter().partition(|request| matches!(request.items.first(), Some(Item::Command { .. })));
+                let (commands, refuse): (Vec<_>, Vec<_>) = group
+                    .into_iter()
+                    .partition(|request| matches!(request.items.first(), Some(Item::Command { .. })));
                 refuse_all(refuse, &refused);
                 group = commands;
             }
@@ -351,7 +376,12 @@ impl JournalThread {
     /// Frees days below every cursor (I8). The only cursor so far is the worker's, as far as it survives a crash.
     fn free_old_days(&mut self) {
         let (segments, today) = (self.journal.reader().segments(), Day::of(self.clock.now()));
-        let days = freeable(&segments, &[self.progress.flushed()], &self.space.options.retention, today);
+        let days = freeable(
+            &segments,
+            &[self.progress.flushed()],
+            &self.space.options.retention,
+            today,
+        );
         if days.is_empty() {
             return;
         }
@@ -366,7 +396,10 @@ impl JournalThread {
         let at = self.clock.now();
         let entries: Vec<NewEntry> = group.iter_mut().flat_map(|request| entries_of(request, at)).collect();
         let count = entries.len();
-        let appended = self.journal.append(&entries).and_then(|seqs| self.journal.sync().map(|()| seqs));
+        let appended = self
+            .journal
+            .append(&entries)
+            .and_then(|seqs| self.journal.sync().map(|()| seqs));
         drop(entries);
         let first = match appended {
             Ok(seqs) => *seqs.start(),
@@ -394,10 +427,18 @@ fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, metrics: &Metrics
         let request_first = seq;
         for (index, item) in request.items.into_iter().enumerate() {
             let waiter = request.waiter.as_ref().map(|waiter| (Arc::clone(waiter), index));
-            accepted.push(Accepted { seq, at, tenant: request.tenant.clone(), item, waiter });
+            accepted.push(Accepted {
+                seq,
+                at,
+                tenant: request.tenant.clone(),
+                item,
+                waiter,
+            });
             seq = seq.next();
         }
-        metrics.journal_commit_seconds.observe(request.arrived.elapsed().as_secs_f64());
+        metrics
+            .journal_commit_seconds
+            .observe(request.arrived.elapsed().as_secs_f64());
         // The client may have gone away; its alerts are accepted all the same.
         let _ = request.reply.send(Ok(request_first));
     }
@@ -420,7 +461,11 @@ fn refusal(error: &JournalError) -> Refused {
 /// The journal's entries of a request. Documents and raw bytes move there; the worker needs only the parsed alert.
 fn entries_of(request: &mut Request, at: Timestamp) -> Vec<NewEntry> {
     let tenant = &request.tenant;
-    let entry = |body| NewEntry { accepted: at, tenant: tenant.clone(), body };
+    let entry = |body| NewEntry {
+        accepted: at,
+        tenant: tenant.clone(),
+        body,
+    };
     request.items.iter_mut().map(|item| entry(body_of(item))).collect()
 }
 
@@ -438,9 +483,10 @@ fn body_of(item: &mut Item) -> EntryBody {
             reason: reason.clone(),
             raw: std::mem::take(raw),
         },
-        Item::Command { actor, command } => {
-            EntryBody::Command { actor: actor.clone(), command: command.clone() }
-        }
+        Item::Command { actor, command } => EntryBody::Command {
+            actor: actor.clone(),
+            command: command.clone(),
+        },
     }
 }
 
@@ -463,8 +509,6 @@ impl FreeSpace {
     fn look(&self) -> Option<Refused> {
         let free = self.options.data_dir.available_bytes().ok()?;
         let wanted = self.options.min_free_bytes;
-        (free < wanted).then(|| {
-            Refused::DiskFull(format!("{free} bytes are free, storage.min_free_bytes is {wanted}"))
-        })
+        (free < wanted).then(|| Refused::DiskFull(format!("{free} bytes are free, storage.min_free_bytes is {wanted}")))
     }
 }

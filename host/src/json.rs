@@ -113,7 +113,10 @@ impl<'de> Visitor<'de> for TreeVisitor {
         Ok(Tree(Value::Int(i)))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "beyond 63 bits only the magnitude is kept, as JSON readers do")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "beyond 63 bits only the magnitude is kept, as JSON readers do"
+    )]
     fn visit_u64<E>(self, u: u64) -> Result<Tree, E> {
         Ok(Tree(i64::try_from(u).map_or(Value::Float(u as f64), Value::Int)))
     }
@@ -140,7 +143,9 @@ impl<'de> Visitor<'de> for TreeVisitor {
             let Tree(value) = map.next_value()?;
             object.set(key, value);
             if object.len() > MAX_OBJECT_MEMBERS {
-                return Err(de::Error::custom(format_args!("object has more members than the limit: {MAX_OBJECT_MEMBERS}")));
+                return Err(de::Error::custom(format_args!(
+                    "object has more members than the limit: {MAX_OBJECT_MEMBERS}"
+                )));
             }
         }
         Ok(Tree(Value::Object(object)))
@@ -166,7 +171,11 @@ impl<'de> Deserialize<'de> for Key {
 }
 
 fn without_nul(text: &str) -> String {
-    if text.contains('\0') { text.replace('\0', "") } else { text.to_owned() }
+    if text.contains('\0') {
+        text.replace('\0', "")
+    } else {
+        text.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -177,11 +186,27 @@ mod tests {
     fn documents_survive_and_hostile_ones_are_refused() {
         let text = r#"{"b":1,"a":[true,null,-2.5,"x\"y"],"c":{"d":18446744073709551615}}"#;
         let value = parse(text.as_bytes()).unwrap();
-        assert_eq!(to_text(&value), text.replace("18446744073709551615", "1.8446744073709552e19"));
+        assert_eq!(
+            to_text(&value),
+            text.replace("18446744073709551615", "1.8446744073709552e19")
+        );
         let deep = "[".repeat(100_000);
-        assert!(parse(deep.as_bytes()).unwrap_err().to_string().contains("recursion limit"));
-        let wide = format!("{{{}}}", (0..2000).map(|i| format!("\"k{i}\":0")).collect::<Vec<_>>().join(","));
-        assert!(parse(wide.as_bytes()).unwrap_err().to_string().contains("more members than the limit"));
+        assert!(
+            parse(deep.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("recursion limit")
+        );
+        let wide = format!(
+            "{{{}}}",
+            (0..2000).map(|i| format!("\"k{i}\":0")).collect::<Vec<_>>().join(",")
+        );
+        assert!(
+            parse(wide.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("more members than the limit")
+        );
         assert_eq!(to_text(&parse(br#""a\u0000b""#).unwrap()), r#""ab""#);
     }
 }

@@ -35,7 +35,10 @@ pub enum Rejection {
 fn faults_text(faults: &[Fault]) -> String {
     let line = |fault: &Fault| match fault.line {
         0 => format!("{}: {}", fault.field, fault.message),
-        line => format!("{}: line {line}, column {}: {}", fault.field, fault.column, fault.message),
+        line => format!(
+            "{}: line {line}, column {}: {}",
+            fault.field, fault.column, fault.message
+        ),
     };
     faults.iter().map(line).collect::<Vec<_>>().join("; ")
 }
@@ -45,7 +48,10 @@ fn faults_text(faults: &[Fault]) -> String {
 /// # Errors
 /// When fields are missing, empty or do not fit, or the condition does not parse; all faults at once.
 pub fn draft_from_json(body: &Value) -> Result<RuleDraft, Rejection> {
-    let mut fields = Fields { body: body.as_object(), faults: Vec::new() };
+    let mut fields = Fields {
+        body: body.as_object(),
+        faults: Vec::new(),
+    };
     if fields.body.is_none() {
         return Err(Rejection::Faults(vec![fault("body", "must be a JSON object")]));
     }
@@ -54,7 +60,11 @@ pub fn draft_from_json(body: &Value) -> Result<RuleDraft, Rejection> {
         ("celQuery", "CEL is required"),
         ("timeUnit", "Timeunit is required"),
     ] {
-        if fields.required(field).and_then(Value::as_str).is_some_and(str::is_empty) {
+        if fields
+            .required(field)
+            .and_then(Value::as_str)
+            .is_some_and(str::is_empty)
+        {
             return Err(Rejection::Empty(empty));
         }
     }
@@ -62,7 +72,11 @@ pub fn draft_from_json(body: &Value) -> Result<RuleDraft, Rejection> {
         return Err(Rejection::Empty("Timeframe is required"));
     }
     let condition = fields.text("celQuery").unwrap_or_default();
-    let branches = if condition.is_empty() { Vec::new() } else { fields.branches(&condition) };
+    let branches = if condition.is_empty() {
+        Vec::new()
+    } else {
+        fields.branches(&condition)
+    };
     fields.draft(condition, branches)
 }
 
@@ -72,10 +86,17 @@ pub fn draft_from_json(body: &Value) -> Result<RuleDraft, Rejection> {
 /// When a field does not fit.
 pub fn policy_from_json(settings: &Value, plugin: &str) -> Result<RuleDraft, Rejection> {
     let mut body = settings.as_object().cloned().unwrap_or_default();
-    for (field, default) in [("ruleName", json!(plugin)), ("timeUnit", json!("seconds")), ("timeframeInSeconds", json!(600))] {
+    for (field, default) in [
+        ("ruleName", json!(plugin)),
+        ("timeUnit", json!("seconds")),
+        ("timeframeInSeconds", json!(600)),
+    ] {
         body.entry(field).or_insert(default);
     }
-    let mut fields = Fields { body: Some(&body), faults: Vec::new() };
+    let mut fields = Fields {
+        body: Some(&body),
+        faults: Vec::new(),
+    };
     fields.draft(String::new(), vec![format!("policy of plugin {plugin}")])
 }
 
@@ -85,7 +106,12 @@ struct Fields<'a> {
 }
 
 fn fault(field: &'static str, message: impl Into<String>) -> Fault {
-    Fault { field, message: message.into(), line: 0, column: 0 }
+    Fault {
+        field,
+        message: message.into(),
+        line: 0,
+        column: 0,
+    }
 }
 
 impl<'a> Fields<'a> {
@@ -104,7 +130,10 @@ impl<'a> Fields<'a> {
     fn text(&mut self, field: &'static str) -> Option<String> {
         match self.get(field)? {
             Value::String(text) if field != "celQuery" && text.len() > MAX_RULE_TEXT_BYTES => {
-                self.faults.push(fault(field, format!("is longer than the limit: {MAX_RULE_TEXT_BYTES} bytes")));
+                self.faults.push(fault(
+                    field,
+                    format!("is longer than the limit: {MAX_RULE_TEXT_BYTES} bytes"),
+                ));
                 None
             }
             Value::String(text) => Some(text.clone()),
@@ -128,11 +157,19 @@ impl<'a> Fields<'a> {
 
     fn whole<T: TryFrom<i64>>(&mut self, field: &'static str, default: T, least: i64) -> T {
         let Some(value) = self.get(field) else { return default };
-        let number = value.as_i64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
-        match number.filter(|number| *number >= least).and_then(|number| T::try_from(number).ok()) {
+        let number = value
+            .as_i64()
+            .or_else(|| value.as_str().and_then(|text| text.parse().ok()));
+        match number
+            .filter(|number| *number >= least)
+            .and_then(|number| T::try_from(number).ok())
+        {
             Some(number) => number,
             None => {
-                self.faults.push(fault(field, format!("must be a whole number of at least {least}, within range")));
+                self.faults.push(fault(
+                    field,
+                    format!("must be a whole number of at least {least}, within range"),
+                ));
                 default
             }
         }
@@ -143,22 +180,35 @@ impl<'a> Fields<'a> {
         match value.as_str().and_then(parse) {
             Some(chosen) => chosen,
             None => {
-                self.faults.push(fault(field, format!("must be one of {known}, found {value}")));
+                self.faults
+                    .push(fault(field, format!("must be one of {known}, found {value}")));
                 default
             }
         }
     }
 
     fn paths(&mut self, field: &'static str) -> Vec<String> {
-        let Some(value) = self.get(field) else { return Vec::new() };
-        let paths: Option<Vec<String>> =
-            value.as_array().and_then(|list| list.iter().map(|path| path.as_str().map(str::to_owned)).collect());
+        let Some(value) = self.get(field) else {
+            return Vec::new();
+        };
+        let paths: Option<Vec<String>> = value
+            .as_array()
+            .and_then(|list| list.iter().map(|path| path.as_str().map(str::to_owned)).collect());
         match paths {
             Some(paths) if paths.len() > MAX_GROUP_PATHS => {
-                self.faults.push(fault(field, format!("has more paths than the limit: {MAX_GROUP_PATHS}")));
+                self.faults.push(fault(
+                    field,
+                    format!("has more paths than the limit: {MAX_GROUP_PATHS}"),
+                ));
                 Vec::new()
             }
-            Some(paths) if paths.iter().all(|path| !path.is_empty() && path.len() <= MAX_RULE_TEXT_BYTES) => paths,
+            Some(paths)
+                if paths
+                    .iter()
+                    .all(|path| !path.is_empty() && path.len() <= MAX_RULE_TEXT_BYTES) =>
+            {
+                paths
+            }
             _ => {
                 self.faults.push(fault(field, "must be a list of attribute paths"));
                 Vec::new()
@@ -213,16 +263,26 @@ impl<'a> Fields<'a> {
             enabled: self.flag("enabled", true),
             priority: self.whole("priority", 0, i64::from(i32::MIN)),
             stop_on_match: self.flag("stopOnMatch", false),
-            sql_query_json: self.get("sqlQuery").map(Value::to_string).filter(|text| text.len() <= MAX_RULE_TEXT_BYTES),
+            sql_query_json: self
+                .get("sqlQuery")
+                .map(Value::to_string)
+                .filter(|text| text.len() <= MAX_RULE_TEXT_BYTES),
         };
-        if self.faults.is_empty() { Ok(draft) } else { Err(Rejection::Faults(std::mem::take(&mut self.faults))) }
+        if self.faults.is_empty() {
+            Ok(draft)
+        } else {
+            Err(Rejection::Faults(std::mem::take(&mut self.faults)))
+        }
     }
 }
 
 /// A rule as the interface shows it: the reference's names, our additions in camel case as they are posted.
 pub fn to_json(rule: &Rule, stats: &RuleStats, offered: u64) -> Value {
     let draft = &rule.draft;
-    let sql = draft.sql_query_json.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let sql = draft
+        .sql_query_json
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok());
     json!({
         "id": rule.id.as_str(),
         "tenant_id": rule.tenant.as_str(),
@@ -283,21 +343,29 @@ mod tests {
 
     #[test]
     fn rules_are_checked_field_by_field() {
-        let check = |changes: Value, expected: Result<usize, &str>| match (draft_from_json(&posted(changes.clone())), expected) {
-            (Ok(draft), Ok(branches)) => assert_eq!(draft.branches.len(), branches, "{changes}"),
-            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{changes}: {error}"),
-            (got, _) => panic!("{changes}: {got:?}"),
-        };
+        let check =
+            |changes: Value, expected: Result<usize, &str>| match (draft_from_json(&posted(changes.clone())), expected)
+            {
+                (Ok(draft), Ok(branches)) => assert_eq!(draft.branches.len(), branches, "{changes}"),
+                (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{changes}: {error}"),
+                (got, _) => panic!("{changes}: {got:?}"),
+            };
         check(json!({}), Ok(2));
         check(json!({"createOn": "ALL", "resolveOn": "first", "threshold": 3}), Ok(2));
         check(json!({"createOn": "some"}), Err("createOn: must be one of any, all"));
         check(json!({"resolveOn": "soon"}), Err("resolveOn: must be one of"));
-        check(json!({"threshold": 0}), Err("threshold: must be a whole number of at least 1"));
+        check(
+            json!({"threshold": 0}),
+            Err("threshold: must be a whole number of at least 1"),
+        );
         check(json!({"timeframeInSeconds": 0}), Err("Timeframe is required"));
         check(json!({"timeframeInSeconds": -5}), Err("timeframeInSeconds"));
         check(json!({"ruleName": ""}), Err("Rule name is required"));
         check(json!({"ruleName": null}), Err("ruleName: field required"));
-        check(json!({"celQuery": "severity = \"high\""}), Err("celQuery: line 1, column 10"));
+        check(
+            json!({"celQuery": "severity = \"high\""}),
+            Err("celQuery: line 1, column 10"),
+        );
         check(json!({"groupingCriteria": [5]}), Err("groupingCriteria"));
         check(json!({"priority": 1e12}), Err("priority"));
         check(json!({"enabled": "yes"}), Err("enabled: must be true or false"));

@@ -39,7 +39,10 @@ pub struct WrongSetUp(String);
 /// When it cannot start, or derived state cannot be written any more.
 pub fn run(config: Config, manual_clock: bool) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the async runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the async runtime")?;
     let handle = runtime.handle().clone();
     let result = runtime.block_on(serve(config, manual_clock, handle));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -60,16 +63,29 @@ fn open(config: &config::Storage) -> anyhow::Result<Opened> {
         config::Durability::Fsync => Durability::Fsync,
         config::Durability::Buffered => Durability::Buffered,
     };
-    let options = JournalOptions { durability, segment_bytes: config.segment_bytes, ..JournalOptions::default() };
-    let (journal, report) = Journal::open(dir.journal(), options).context("open the journal")?;
+    let options = JournalOptions {
+        durability,
+        segment_bytes: config.segment_bytes,
+        ..JournalOptions::default()
+    };
+    let (journal, report) =
+        Journal::open(dir.journal(), options).map_err(|error| WrongSetUp(format!("open the journal: {error}")))?;
     if let Some(torn) = &report.torn {
-        tracing::warn!(bytes = torn.bytes, "cut a torn tail off the journal; it was never acknowledged");
+        tracing::warn!(
+            bytes = torn.bytes,
+            "cut a torn tail off the journal; it was never acknowledged"
+        );
     }
     for damage in &report.damage {
         tracing::error!(?damage, "journal is damaged; the entries of this block are lost");
     }
-    let (state, reopened) =
-        State::open(dir.state(), StateOptions { cache_bytes: config.cache_bytes }).context("open derived state")?;
+    let (state, reopened) = State::open(
+        dir.state(),
+        StateOptions {
+            cache_bytes: config.cache_bytes,
+        },
+    )
+    .map_err(|error| WrongSetUp(error.to_string()))?;
     if let Reopened::Rebuilt { moved_to, why } = reopened {
         tracing::error!(moved_to = %moved_to.display(), "derived state did not open and is rebuilt from the journal: {why}");
     }
@@ -98,8 +114,13 @@ async fn serve(config: Config, manual_clock: bool, handle: tokio::runtime::Handl
             max_bytes: config.storage.max_journal_bytes,
         },
     };
-    let (intake, groups, journal_thread) =
-        Intake::start(journal, options, clock.clone(), Arc::clone(&progress), Arc::clone(&metrics))?;
+    let (intake, groups, journal_thread) = Intake::start(
+        journal,
+        options,
+        clock.clone(),
+        Arc::clone(&progress),
+        Arc::clone(&metrics),
+    )?;
     let broken = Arc::new(AtomicBool::new(false));
     let parts = WorkerParts {
         state,
@@ -137,19 +158,29 @@ async fn serve(config: Config, manual_clock: bool, handle: tokio::runtime::Handl
     let address = listener.local_addr().context("read the bound address")?;
     say_address(address)?;
     let router = crate::api::router(Arc::clone(&app), config.ingest.max_body_bytes, manual_clock);
-    let drained = drain(listener, router, stopping, Duration::from_secs(config.server.drain_seconds)).await;
+    let drained = drain(
+        listener,
+        router,
+        stopping,
+        Duration::from_secs(config.server.drain_seconds),
+    )
+    .await;
     // From here on nothing is accepted; what was accepted is applied before the data is closed.
     intake.stop();
     app.plugins.shutdown().await;
     drop((intake, app));
     finish(journal_thread, worker).await;
-    anyhow::ensure!(!broken.load(Ordering::SeqCst), "derived state could not be written; see the log, then start again");
+    anyhow::ensure!(
+        !broken.load(Ordering::SeqCst),
+        "derived state could not be written; see the log, then start again"
+    );
     tracing::info!("stopped; everything accepted is applied");
     drained
 }
 
 async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
-    let wrong = |error: std::io::Error| WrongSetUp(format!("listen on {listen}: {error}; is another server running there?"));
+    let wrong =
+        |error: std::io::Error| WrongSetUp(format!("listen on {listen}: {error}; is another server running there?"));
     Ok(TcpListener::bind(listen).await.map_err(wrong)?)
 }
 
@@ -162,7 +193,12 @@ fn say_address(address: SocketAddr) -> anyhow::Result<()> {
 
 fn required_plugins(config: &Config) -> Vec<String> {
     let required = |plugin: &config::Plugin| plugin.policy == config::PluginPolicy::Required;
-    config.plugins.iter().filter(|(_, plugin)| required(plugin)).map(|(name, _)| name.clone()).collect()
+    config
+        .plugins
+        .iter()
+        .filter(|(_, plugin)| required(plugin))
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 fn spawn_worker(
@@ -177,7 +213,10 @@ fn spawn_worker(
             stopping.cancel();
         }
     };
-    std::thread::Builder::new().name("worker".into()).spawn(run).context("start the worker")
+    std::thread::Builder::new()
+        .name("worker".into())
+        .spawn(run)
+        .context("start the worker")
 }
 
 /// Serves until a stop is asked for, then lets running requests end within the time allowed.
@@ -225,6 +264,9 @@ fn listen_for_signals(stopping: CancellationToken) -> anyhow::Result<()> {
             stopping.cancel();
         }
     };
-    std::thread::Builder::new().name("signals".into()).spawn(run).context("listen for signals")?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(run)
+        .context("listen for signals")?;
     Ok(())
 }

@@ -22,7 +22,10 @@ pub fn start_log(log: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.filter)
         .map_err(|error| anyhow::anyhow!("log.filter does not parse: {}: {error}", log.filter))?;
     let colours = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours);
     match log.format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
@@ -103,20 +106,73 @@ impl Default for Metrics {
 impl Metrics {
     fn registered(mut self) -> Self {
         let r = &mut self.registry;
-        r.register("ingest_items", "Items of requests by what became of them", self.ingest_items.clone());
-        r.register_with_unit("ingest", "Request bodies, decompressed", Unit::Bytes, self.ingest_bytes.clone());
-        r.register_with_unit("journal_commit", "Arrival to acknowledgement", Unit::Seconds, self.journal_commit_seconds.clone());
-        r.register("journal_group_entries", "Entries of one group commit", self.journal_group_entries.clone());
-        r.register("worker_events", "Applied events by deduplication outcome", self.worker_events.clone());
-        r.register_with_unit("worker_batch", "Time of one batch", Unit::Seconds, self.worker_batch_seconds.clone());
-        r.register("journal_seq", "Position of the newest accepted entry", self.journal_seq.clone());
-        r.register("applied_seq", "Position up to which entries are applied", self.applied_seq.clone());
+        r.register(
+            "ingest_items",
+            "Items of requests by what became of them",
+            self.ingest_items.clone(),
+        );
+        r.register_with_unit(
+            "ingest",
+            "Request bodies, decompressed",
+            Unit::Bytes,
+            self.ingest_bytes.clone(),
+        );
+        r.register_with_unit(
+            "journal_commit",
+            "Arrival to acknowledgement",
+            Unit::Seconds,
+            self.journal_commit_seconds.clone(),
+        );
+        r.register(
+            "journal_group_entries",
+            "Entries of one group commit",
+            self.journal_group_entries.clone(),
+        );
+        r.register(
+            "worker_events",
+            "Applied events by deduplication outcome",
+            self.worker_events.clone(),
+        );
+        r.register_with_unit(
+            "worker_batch",
+            "Time of one batch",
+            Unit::Seconds,
+            self.worker_batch_seconds.clone(),
+        );
+        r.register(
+            "journal_seq",
+            "Position of the newest accepted entry",
+            self.journal_seq.clone(),
+        );
+        r.register(
+            "applied_seq",
+            "Position up to which entries are applied",
+            self.applied_seq.clone(),
+        );
         r.register("incidents_opened", "Incidents opened", self.incidents_opened.clone());
-        r.register("rule_errors", "Evaluations of rules that failed", self.rule_errors.clone());
-        r.register("plugin_failed_alerts", "Alerts that a plugin failed on", self.plugin_failures.clone());
+        r.register(
+            "rule_errors",
+            "Evaluations of rules that failed",
+            self.rule_errors.clone(),
+        );
+        r.register(
+            "plugin_failed_alerts",
+            "Alerts that a plugin failed on",
+            self.plugin_failures.clone(),
+        );
         r.register("plugin_loads", "Loads of plugins by outcome", self.plugin_loads.clone());
-        r.register_with_unit("state_size", "Derived state on disk", Unit::Bytes, self.state_bytes.clone());
-        r.register_with_unit("journal_size", "Journal on disk", Unit::Bytes, self.journal_bytes.clone());
+        r.register_with_unit(
+            "state_size",
+            "Derived state on disk",
+            Unit::Bytes,
+            self.state_bytes.clone(),
+        );
+        r.register_with_unit(
+            "journal_size",
+            "Journal on disk",
+            Unit::Bytes,
+            self.journal_bytes.clone(),
+        );
         self
     }
 

@@ -31,7 +31,11 @@ pub fn from_seconds(seconds: f64) -> Option<Timestamp> {
     if !(0.0..=MAX_SECONDS).contains(&seconds) {
         return None;
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded and positive, checked above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded and positive, checked above"
+    )]
     Some(Timestamp((seconds * 1000.0).round() as u64))
 }
 

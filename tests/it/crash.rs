@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 const KILLS: usize = 22;
 const CONNECTIONS: usize = 4;
 const BATCH: usize = 50;
-const SERIES: usize = 200;
+const SERIES: usize = 400;
+/// Between two requests of a connection, so that the histories can show everything that was sent.
+const PAUSE: Duration = Duration::from_millis(5);
 
 fn options(data_dir: &Path) -> ServerOptions {
     ServerOptions {
@@ -61,6 +63,7 @@ fn send_until_killed(server: &Server, next: &AtomicUsize, over: &AtomicBool) -> 
                         Ok(answer) => panic!("answered {}: {}", answer.status, answer.text()),
                         Err(_) => return,
                     }
+                    std::thread::sleep(PAUSE);
                 }
             });
         }

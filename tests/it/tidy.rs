@@ -39,8 +39,8 @@ const FORBIDDEN_CRATES: [(&str, &[&str], &[&str]); 6] = [
     ),
     (
         "donjon-expr",
-        &["donjon-core", "donjon-plugin"],
-        &["tokio", "wasmtime", "sled", "serde_derive"],
+        &["donjon-core", "donjon-plugin", "serde"],
+        &["tokio", "wasmtime", "sled"],
     ),
     (
         "donjon-plugin-rules",

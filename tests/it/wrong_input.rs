@@ -115,8 +115,20 @@ fn hostile_bodies_are_refused() {
         .client()
         .post_bytes("/alerts/event", "application/json", deep.as_bytes())
         .unwrap();
-    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(answer.status, 422, "{}", answer.text());
     assert!(detail(&answer).contains("recursion limit"), "{}", answer.text());
+    assert_eq!(
+        server
+            .client()
+            .get("/alerts/event/error")
+            .unwrap()
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        1,
+        "kept all the same"
+    );
     let answer = server.client().post("/alerts/event/nagios9", &json!({})).unwrap();
     assert_eq!(
         (answer.status, detail(&answer).contains("Provider nagios9 not found")),
@@ -263,11 +275,11 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_refuses_and_forgets_nothing() {
-    let disk = SmallDisk::mount(48 << 20);
+    let disk = SmallDisk::mount(128 << 20);
     let dir = tempfile::tempdir().unwrap();
     // Without the right to mount, the free space that is asked for is more than any disk has: the same answers.
     let (data, min_free) = match &disk {
-        Some(disk) => (disk.0.path().join("data"), 4u64 << 20),
+        Some(disk) => (disk.0.path().join("data"), 24u64 << 20),
         None => (dir.path().join("data"), u64::MAX >> 1),
     };
     let options = ServerOptions {
@@ -279,7 +291,7 @@ fn a_full_disk_refuses_and_forgets_nothing() {
     let server = Server::start_with(options.clone()).unwrap();
     let mut client = server.client();
     let (mut accepted, mut refusal) = (0, None);
-    for round in 0..400 {
+    for round in 0..3000 {
         // Incompressible, so that the disk fills.
         let noise = |_| format!("{:032x}", rand::random::<u128>());
         let text: String = (0..4000).map(noise).collect();

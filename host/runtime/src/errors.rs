@@ -25,6 +25,33 @@ pub enum RuntimeError {
     },
 }
 
+/// A step on the way from a compiled file to a plugin that serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartStep {
+    /// Memory is made and the start function runs.
+    Instantiate,
+    /// It is asked what it is.
+    Describe,
+    /// It is given its configuration.
+    Init,
+    /// It is given the state of the one before.
+    Restore,
+    /// It is given the rules that the instance before had.
+    Configure,
+}
+
+impl std::fmt::Display for StartStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            StartStep::Instantiate => "instantiate",
+            StartStep::Describe => "describe",
+            StartStep::Init => "init",
+            StartStep::Restore => "restore",
+            StartStep::Configure => "configure",
+        })
+    }
+}
+
 /// A file does not become a plugin.
 #[derive(Debug, Error)]
 pub enum LoadError {
@@ -101,7 +128,7 @@ pub enum LoadError {
     #[error("the plugin failed in `{step}`: {cause}")]
     Start {
         /// Which call.
-        step: &'static str,
+        step: StartStep,
         /// How.
         cause: CallError,
     },
@@ -144,7 +171,7 @@ pub enum CallError {
     #[error("cannot be started again in `{step}`: {cause}")]
     Restart {
         /// Which call.
-        step: &'static str,
+        step: StartStep,
         /// How it failed.
         cause: String,
     },

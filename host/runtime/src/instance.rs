@@ -14,7 +14,7 @@ use crate::bindings::plugin::{Plugin, PluginIndices, exports::donjon::plugin::li
 use crate::capabilities::Plan;
 use crate::compiled::{Compiled, Role};
 use crate::convert::{self, WitBatch, WitError, WitRule};
-use crate::errors::{CallError, LoadError};
+use crate::errors::{CallError, LoadError, StartStep};
 use crate::guard::{self, Budget, Guard};
 use crate::host::{PluginConfig, StoreData};
 use crate::intake::short;
@@ -135,8 +135,8 @@ impl Blueprint {
     }
 
     /// A new instance that knows its configuration and, if there is one, the state of the one before.
-    pub(crate) async fn begin(&self, state: Option<&[u8]>) -> Result<Instance, (&'static str, CallError)> {
-        let mut instance = self.instantiate().await.map_err(|e| ("instantiate", e))?;
+    pub(crate) async fn begin(&self, state: Option<&[u8]>) -> Result<Instance, (StartStep, CallError)> {
+        let mut instance = self.instantiate().await.map_err(|e| (StartStep::Instantiate, e))?;
         self.set_up(&mut instance, state).await?;
         Ok(instance)
     }
@@ -146,14 +146,17 @@ impl Blueprint {
         &self,
         instance: &mut Instance,
         state: Option<&[u8]>,
-    ) -> Result<(), (&'static str, CallError)> {
+    ) -> Result<(), (StartStep, CallError)> {
         let budget = Budget::start(&self.limits);
         instance
             .init(&self.config.json, budget)
             .await
-            .map_err(|e| ("init", e))?;
+            .map_err(|e| (StartStep::Init, e))?;
         match state {
-            Some(state) => instance.restore(state, budget).await.map_err(|e| ("restore", e)),
+            Some(state) => instance
+                .restore(state, budget)
+                .await
+                .map_err(|e| (StartStep::Restore, e)),
             None => Ok(()),
         }
     }

@@ -36,7 +36,7 @@ pub(crate) async fn judge<C: JudgeCall>(calls: &mut C, alerts: usize, limits: &L
     let mut spending = Spending::default();
     let mut retried = false;
     // A stack with the earliest range on top: answers and their writes come in the order of the batch.
-    let mut open = if alerts > 0 { vec![0..alerts] } else { Vec::new() };
+    let mut open: Vec<Range<usize>> = (alerts > 0).then_some(0..alerts).into_iter().collect();
     while let Some(range) = open.pop() {
         if let Some(last) = spending.exhausted(limits) {
             judged.gave_up = true;

@@ -16,6 +16,7 @@ use crate::guard::Budget;
 use crate::instance::{Blueprint, Instance};
 use crate::judge::{Judged, Strikes, judge};
 use crate::kv::as_list;
+use crate::running::Running;
 use crate::session::{Correlating, Enriching, RoleCall, Session};
 
 const BACKING_OFF: &str = "plugin is backing off";
@@ -65,17 +66,6 @@ pub struct Configured {
     pub version: u64,
     /// What became of each rule, in the order in which they were given.
     pub reports: Arc<[RuleReport]>,
-}
-
-/// What calls change.
-pub(crate) struct Running {
-    /// None after a trap or time-out.
-    pub(crate) instance: Option<Instance>,
-    /// The newest state that is known, for the next instance.
-    pub(crate) state: Option<Vec<u8>>,
-    /// What every new instance has to be told.
-    pub(crate) rules: BTreeMap<TenantId, Vec<WitRule>>,
-    strikes: Strikes,
 }
 
 /// What [`crate::Runtime::start`] found out.
@@ -361,55 +351,5 @@ impl Plugin {
             self.counters.add_dropped(dropped);
             tracing::warn!(plugin = %self.name, dropped, "parts of an answer were out of range or over a limit");
         }
-    }
-}
-
-impl Running {
-    /// The instance, or a new one that has been told everything but the rules.
-    pub(crate) async fn instance(&mut self, blueprint: &Blueprint) -> Result<&mut Instance, CallError> {
-        if self.instance.is_none() {
-            let begun = match blueprint.begin(self.state.as_deref()).await {
-                Err(("restore", error)) => {
-                    tracing::warn!("a plugin does not take its own state back and starts without it: {error}");
-                    self.state = None;
-                    blueprint.begin(None).await
-                }
-                begun => begun,
-            };
-            let restart = |(step, error): (&'static str, CallError)| CallError::Restart {
-                step,
-                cause: error.to_string(),
-            };
-            self.instance = Some(begun.map_err(restart)?);
-        }
-        self.instance.as_mut().ok_or_else(no_instance)
-    }
-
-    /// The instance, or a new one, that has the rules of a tenant.
-    pub(crate) async fn instance_for(
-        &mut self,
-        tenant: &TenantId,
-        blueprint: &Blueprint,
-    ) -> Result<&mut Instance, CallError> {
-        self.instance(blueprint).await?;
-        let instance = self.instance.as_mut().ok_or_else(no_instance)?;
-        if let Some(rules) = self.rules.get(tenant).filter(|_| !instance.ready.contains(tenant)) {
-            let said = instance
-                .configure(tenant.as_str(), rules, Budget::configure(blueprint.limits()))
-                .await;
-            said.map_err(|e| CallError::Restart {
-                step: "configure",
-                cause: e.to_string(),
-            })?;
-            instance.ready.insert(tenant.clone());
-        }
-        Ok(instance)
-    }
-}
-
-fn no_instance() -> CallError {
-    CallError::Restart {
-        step: "instantiate",
-        cause: "no instance".to_owned(),
     }
 }

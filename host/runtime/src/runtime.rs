@@ -12,7 +12,7 @@ use crate::capabilities::Plan;
 use crate::compile_cache::CompileCache;
 use crate::compiled::{Compiled, introspect};
 use crate::convert;
-use crate::errors::{LoadError, RuntimeError};
+use crate::errors::{LoadError, RuntimeError, StartStep};
 use crate::guard::Budget;
 use crate::host::PluginConfig;
 use crate::instance::{Blueprint, Surroundings};
@@ -126,12 +126,12 @@ impl Runtime {
         };
         let blueprint = Blueprint::new(Arc::clone(&name), &compiled, &plan, given)?;
         let mut instance = blueprint.instantiate().await.map_err(|cause| LoadError::Start {
-            step: "instantiate",
+            step: StartStep::Instantiate,
             cause,
         })?;
         let said = instance.describe(Budget::start(&self.limits)).await;
         let description = said.map_err(|cause| LoadError::Start {
-            step: "describe",
+            step: StartStep::Describe,
             cause,
         })?;
         let description = convert::description(description, &self.limits)?;

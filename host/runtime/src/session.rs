@@ -17,7 +17,7 @@ use crate::guard::Budget;
 use crate::instance::{Blueprint, Instance};
 use crate::judge::JudgeCall;
 use crate::kv::BatchWrites;
-use crate::plugin::Running;
+use crate::running::Running;
 
 /// The call of a role that judges batches.
 pub(crate) trait RoleCall {

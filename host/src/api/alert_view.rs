@@ -30,7 +30,13 @@ const NULL_FIELDS: [&str; 16] = [
 ];
 
 /// Fields of the model that are false unless something set them.
-const FALSE_FIELDS: [&str; 5] = ["dismissed", "deleted", "isFullDuplicate", "isPartialDuplicate", "isNoisy"];
+const FALSE_FIELDS: [&str; 5] = [
+    "dismissed",
+    "deleted",
+    "isFullDuplicate",
+    "isPartialDuplicate",
+    "isNoisy",
+];
 
 /// What is computed for one stored event.
 #[derive(Clone, Copy)]
@@ -46,14 +52,25 @@ pub struct Shown<'a> {
 /// The JSON of an event. `entry` is none once its journal day was freed: then only what is remembered is shown.
 pub fn to_json(shown: Shown<'_>, entry: Option<Entry>, incidents: &[String]) -> Json {
     let (mut attributes, event_id, provider, key) = match entry.map(|entry| entry.body) {
-        Some(EntryBody::Alert { event_id, provider, api_key_name, document, .. }) => {
+        Some(EntryBody::Alert {
+            event_id,
+            provider,
+            api_key_name,
+            document,
+            ..
+        }) => {
             let attributes = match tree::parse(&document) {
                 Ok(Value::Object(attributes)) => attributes,
                 _ => Object::new(),
             };
             (attributes, event_id.as_str().to_owned(), provider, Some(api_key_name))
         }
-        _ => (remembered(shown.state), shown.state.last_event_id.as_str().to_owned(), String::new(), None),
+        _ => (
+            remembered(shown.state),
+            shown.state.last_event_id.as_str().to_owned(),
+            String::new(),
+            None,
+        ),
     };
     if shown.newest {
         lay_over(&mut attributes, shown.state);
@@ -64,7 +81,14 @@ pub fn to_json(shown: Shown<'_>, entry: Option<Entry>, incidents: &[String]) -> 
     };
     add_computed(&mut fields, shown, incidents);
     fields.insert("event_id".into(), event_id.into());
-    fields.insert("providerType".into(), if provider.is_empty() { "keep".into() } else { provider.into() });
+    fields.insert(
+        "providerType".into(),
+        if provider.is_empty() {
+            "keep".into()
+        } else {
+            provider.into()
+        },
+    );
     fields.insert("apiKeyRef".into(), key.into());
     Json::Object(fields)
 }
@@ -106,7 +130,10 @@ fn add_computed(fields: &mut Map<String, Json>, shown: Shown<'_>, incidents: &[S
     fields.insert("firingStartTimeSinceLastResolved".into(), since.into());
     fields.insert("pushed".into(), true.into());
     fields.insert("accepted".into(), time::format(event.accepted).into());
-    fields.insert("isPartialDuplicate".into(), (state.event_count > 1 && shown.newest).into());
+    fields.insert(
+        "isPartialDuplicate".into(),
+        (state.event_count > 1 && shown.newest).into(),
+    );
     if state.event_count > 1 && fields.get("startedAt").is_none_or(Json::is_null) {
         fields.insert("startedAt".into(), time::format(state.first_accepted).into());
     }
@@ -115,7 +142,12 @@ fn add_computed(fields: &mut Map<String, Json>, shown: Shown<'_>, incidents: &[S
         fields.insert("duplicates".into(), state.duplicates.into());
         fields.insert("plugin_failure".into(), state.plugin_failure.clone().into());
     }
-    let enriched: Vec<&str> = state.enrichments.iter().map(|(path, _)| path.as_str()).filter(|_| shown.newest).collect();
+    let enriched: Vec<&str> = state
+        .enrichments
+        .iter()
+        .map(|(path, _)| path.as_str())
+        .filter(|_| shown.newest)
+        .collect();
     fields.insert("enriched_fields".into(), json!(enriched));
     if !incidents.is_empty() {
         fields.insert("incident".into(), incidents.join(",").into());

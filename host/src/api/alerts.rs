@@ -24,12 +24,19 @@ const HISTORY_LIMIT: usize = 1000;
 
 /// The routes of this module.
 pub fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one)).routes(routes!(history))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(one))
+        .routes(routes!(history))
 }
 
 /// The newest event of every alert, newest first.
 #[utoipa::path(get, path = "/alerts", tag = "alerts", params(Page), responses((status = 200, body = Vec<Object>)))]
-async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page>) -> Result<Json<Vec<Json_>>, ApiError> {
+async fn list(
+    State(app): State<Shared>,
+    caller: Caller,
+    Query(page): Query<Page>,
+) -> Result<Json<Vec<Json_>>, ApiError> {
     caller.may_read()?;
     blocking(move || {
         let mut states = Vec::new();
@@ -47,12 +54,19 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
 /// One alert.
 #[utoipa::path(get, path = "/alerts/{fingerprint}", tag = "alerts", params(("fingerprint" = String, Path)),
     responses((status = 200, body = Object), (status = 404)))]
-async fn one(State(app): State<Shared>, caller: Caller, Path(fingerprint): Path<String>) -> Result<Json<Json_>, ApiError> {
+async fn one(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(fingerprint): Path<String>,
+) -> Result<Json<Json_>, ApiError> {
     caller.may_read()?;
     blocking(move || {
         let state = find(&app, &caller.tenant, &fingerprint)?;
         let mut alerts = newest(&app, &caller.tenant, std::slice::from_ref(&state))?;
-        alerts.pop().map(Json).ok_or_else(|| ApiError::internal("an alert has no view"))
+        alerts
+            .pop()
+            .map(Json)
+            .ok_or_else(|| ApiError::internal("an alert has no view"))
     })
     .await
 }
@@ -60,15 +74,32 @@ async fn one(State(app): State<Shared>, caller: Caller, Path(fingerprint): Path<
 /// The stored events of one alert, newest first, at most 1000.
 #[utoipa::path(get, path = "/alerts/{fingerprint}/history", tag = "alerts", params(("fingerprint" = String, Path)),
     responses((status = 200, body = Vec<Object>), (status = 404)))]
-async fn history(State(app): State<Shared>, caller: Caller, Path(fingerprint): Path<String>) -> Result<Json<Vec<Json_>>, ApiError> {
+async fn history(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(fingerprint): Path<String>,
+) -> Result<Json<Vec<Json_>>, ApiError> {
     caller.may_read()?;
     blocking(move || {
         let state = find(&app, &caller.tenant, &fingerprint)?;
         let events = events_of(&app, &state)?;
         let seqs: Vec<Seq> = events.iter().map(|event| event.seq).collect();
-        let entries = app.journal.get_many(&seqs).map_err(|error| ApiError::internal(error.to_string()))?;
-        let shown = |event| Shown { state: &state, event, newest: event.seq == state.last_event.seq };
-        Ok(Json(events.iter().zip(entries).map(|(event, entry)| to_json(shown(event), entry, &[])).collect()))
+        let entries = app
+            .journal
+            .get_many(&seqs)
+            .map_err(|error| ApiError::internal(error.to_string()))?;
+        let shown = |event| Shown {
+            state: &state,
+            event,
+            newest: event.seq == state.last_event.seq,
+        };
+        Ok(Json(
+            events
+                .iter()
+                .zip(entries)
+                .map(|(event, entry)| to_json(shown(event), entry, &[]))
+                .collect(),
+        ))
     })
     .await
 }
@@ -96,12 +127,27 @@ fn find(app: &App, tenant: &TenantId, fingerprint: &str) -> Result<AlertState, A
 
 /// The newest event of each alert as clients see it.
 pub fn newest(app: &App, tenant: &TenantId, states: &[AlertState]) -> Result<Vec<Json_>, ApiError> {
-    let seqs: Vec<Seq> = states.iter().take(MAX_PAGE_ITEMS).map(|state| state.last_event.seq).collect();
-    let entries = app.journal.get_many(&seqs).map_err(|error| ApiError::internal(error.to_string()))?;
+    let seqs: Vec<Seq> = states
+        .iter()
+        .take(MAX_PAGE_ITEMS)
+        .map(|state| state.last_event.seq)
+        .collect();
+    let entries = app
+        .journal
+        .get_many(&seqs)
+        .map_err(|error| ApiError::internal(error.to_string()))?;
     let view = |(state, entry): (&AlertState, _)| {
         let incidents = app.state.incidents_of_alert(tenant, &state.fingerprint)?;
         let incidents: Vec<String> = incidents.iter().map(ToString::to_string).collect();
-        Ok(to_json(Shown { state, event: &state.last_event, newest: true }, entry, &incidents))
+        Ok(to_json(
+            Shown {
+                state,
+                event: &state.last_event,
+                newest: true,
+            },
+            entry,
+            &incidents,
+        ))
     };
     states.iter().zip(entries).map(view).collect()
 }
@@ -110,5 +156,7 @@ pub fn newest(app: &App, tenant: &TenantId, states: &[AlertState]) -> Result<Vec
 pub async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(read).await.map_err(|error| ApiError::internal(error.to_string()))?
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))?
 }

@@ -9,9 +9,15 @@ pub fn matches(condition: &Expression, object: &Value) -> bool {
     let texts: Vec<Option<String>> = condition
         .columns()
         .iter()
-        .map(|path| at(object, path).filter(|value| value.is_array() || value.is_object()).map(Value::to_string))
+        .map(|path| {
+            at(object, path)
+                .filter(|value| value.is_array() || value.is_object())
+                .map(Value::to_string)
+        })
         .collect();
-    condition.evaluate(&View { object, texts: &texts }, &mut Budget::default()).unwrap_or(false)
+    condition
+        .evaluate(&View { object, texts: &texts }, &mut Budget::default())
+        .unwrap_or(false)
 }
 
 struct View<'a> {
@@ -29,17 +35,21 @@ impl Attributes for View<'_> {
                 None => Datum::Float(number.as_f64().unwrap_or(f64::NAN)),
             },
             Some(Value::String(text)) => Datum::Text(text),
-            Some(Value::Array(_) | Value::Object(_)) => {
-                self.texts.get(column).and_then(Option::as_deref).map_or(Datum::Null, Datum::Json)
-            }
+            Some(Value::Array(_) | Value::Object(_)) => self
+                .texts
+                .get(column)
+                .and_then(Option::as_deref)
+                .map_or(Datum::Null, Datum::Json),
         }
     }
 }
 
 fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
-    donjon_core::value::split_path(path).iter().try_fold(object, |value, key| match value {
-        Value::Object(object) => object.get(key),
-        Value::Array(list) => list.get(key.parse::<usize>().ok()?),
-        _ => None,
-    })
+    donjon_core::value::split_path(path)
+        .iter()
+        .try_fold(object, |value, key| match value {
+            Value::Object(object) => object.get(key),
+            Value::Array(list) => list.get(key.parse::<usize>().ok()?),
+            _ => None,
+        })
 }

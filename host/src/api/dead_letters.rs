@@ -21,19 +21,35 @@ const DEFAULT_LIMIT: usize = 1000;
 
 /// The routes of this module.
 pub fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(dismiss)).routes(routes!(raw))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(dismiss))
+        .routes(routes!(raw))
 }
 
 /// Refused items, newest first, each with its reason.
 #[utoipa::path(get, path = "/alerts/event/error", tag = "ingest", params(Page), responses((status = 200, body = Vec<Object>)))]
-async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page>) -> Result<Json<Vec<Value>>, ApiError> {
+async fn list(
+    State(app): State<Shared>,
+    caller: Caller,
+    Query(page): Query<Page>,
+) -> Result<Json<Vec<Value>>, ApiError> {
     caller.may_read()?;
     blocking(move || {
-        let limit = page.limit.unwrap_or(DEFAULT_LIMIT).saturating_add(page.offset.unwrap_or(0));
+        let limit = page
+            .limit
+            .unwrap_or(DEFAULT_LIMIT)
+            .saturating_add(page.offset.unwrap_or(0));
         let (_, _, letters) = page.of(app.state.dead_letters(&caller.tenant, limit)?, DEFAULT_LIMIT);
         let seqs: Vec<Seq> = letters.iter().map(|(seq, _)| *seq).collect();
-        let entries = app.journal.get_many(&seqs).map_err(|error| ApiError::internal(error.to_string()))?;
-        let view = |((seq, letter), entry): ((Seq, donjon_core::command::DeadLetter), Option<donjon_store::journal::Entry>)| {
+        let entries = app
+            .journal
+            .get_many(&seqs)
+            .map_err(|error| ApiError::internal(error.to_string()))?;
+        let view = |((seq, letter), entry): (
+            (Seq, donjon_core::command::DeadLetter),
+            Option<donjon_store::journal::Entry>,
+        )| {
             let raw = match entry.map(|entry| entry.body) {
                 Some(EntryBody::DeadLetter { raw, .. }) => Some(String::from_utf8_lossy(&raw).into_owned()),
                 _ => None,
@@ -54,7 +70,10 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
 async fn raw(State(app): State<Shared>, caller: Caller, Path(id): Path<u64>) -> Result<Vec<u8>, ApiError> {
     caller.may_read()?;
     blocking(move || {
-        let entries = app.journal.get_many(&[Seq(id)]).map_err(|error| ApiError::internal(error.to_string()))?;
+        let entries = app
+            .journal
+            .get_many(&[Seq(id)])
+            .map_err(|error| ApiError::internal(error.to_string()))?;
         match entries.into_iter().next().flatten() {
             Some(entry) if entry.tenant == caller.tenant => match entry.body {
                 EntryBody::DeadLetter { raw, .. } => Ok(raw),

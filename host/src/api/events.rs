@@ -48,7 +48,14 @@ async fn events(
         None => *committed.borrow(),
     };
     let plugins = app.plugin_changes.clone();
-    let follower = Follower { app: Arc::clone(&app), caller, committed, plugins, next: begin, ready: Vec::new() };
+    let follower = Follower {
+        app: Arc::clone(&app),
+        caller,
+        committed,
+        plugins,
+        next: begin,
+        ready: Vec::new(),
+    };
     let stream = futures::stream::unfold(follower, |mut follower| async move {
         let event = follower.next_event().await?;
         Some((Ok(event), follower))
@@ -95,8 +102,12 @@ impl Follower {
     /// Reads what was committed beyond `next`. None ends the stream.
     async fn read(&mut self) -> Option<()> {
         let (app, next): (Arc<App>, u64) = (Arc::clone(&self.app), self.next);
-        let records = tokio::task::spawn_blocking(move || app.state.outbox_after(next, READ_RECORDS)).await.ok()?;
-        let records = records.inspect_err(|error| tracing::error!(%error, "outbox cannot be read")).ok()?;
+        let records = tokio::task::spawn_blocking(move || app.state.outbox_after(next, READ_RECORDS))
+            .await
+            .ok()?;
+        let records = records
+            .inspect_err(|error| tracing::error!(%error, "outbox cannot be read"))
+            .ok()?;
         for record in records {
             self.next = record.number;
             if record.tenant == self.caller.tenant {
@@ -117,7 +128,10 @@ fn events_of(record: &OutboxRecord) -> Vec<Event> {
             IncidentAction::Updated => "updated",
             IncidentAction::Deleted => "deleted",
         };
-        events.push(("incident-change", json!({"incident_id": id.to_string(), "action": action})));
+        events.push((
+            "incident-change",
+            json!({"incident_id": id.to_string(), "action": action}),
+        ));
     }
     if record.rules_changed {
         events.push(("rule-change", json!({})));
@@ -130,7 +144,11 @@ fn events_of(record: &OutboxRecord) -> Vec<Event> {
     let last = events.len();
     let made = events.into_iter().enumerate().map(|(at, (name, data))| {
         let event = Event::default().event(name).data(data.to_string());
-        if at + 1 == last { event.id(record.number.to_string()) } else { event }
+        if at + 1 == last {
+            event.id(record.number.to_string())
+        } else {
+            event
+        }
     });
     made.collect()
 }

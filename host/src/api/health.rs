@@ -20,7 +20,10 @@ const POLL: Duration = Duration::from_millis(1);
 
 /// The routes of this module.
 pub fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz)).routes(routes!(metrics))
+    OpenApiRouter::new()
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(metrics))
 }
 
 /// The server runs.
@@ -28,7 +31,11 @@ pub fn routes() -> OpenApiRouter<Shared> {
 async fn healthz(State(app): State<Shared>) -> Response {
     if app.broken.load(Ordering::SeqCst) {
         let text = "derived state cannot be written; nothing accepted is lost, restart the server; see the log";
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "broken", "detail": text}))).into_response();
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({"status": "broken", "detail": text})),
+        )
+            .into_response();
     }
     Json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})).into_response()
 }
@@ -44,7 +51,11 @@ async fn readyz(State(app): State<Shared>) -> Response {
         "accepted": progress.accepted().0, "applied": progress.applied().0,
         "plugins": app.plugins.statuses().len(),
     });
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(body)).into_response()
 }
 

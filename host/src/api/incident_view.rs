@@ -55,8 +55,11 @@ pub fn to_json(incident: &Incident, rule: Option<&RuleView>) -> Value {
 
 /// Why an alert is in an incident.
 pub fn explanation(why: &Explanation) -> Value {
-    let values: serde_json::Map<String, Value> =
-        why.values.iter().map(|(path, value)| (path.clone(), tree::scalar_to_serde(value))).collect();
+    let values: serde_json::Map<String, Value> = why
+        .values
+        .iter()
+        .map(|(path, value)| (path.clone(), tree::scalar_to_serde(value)))
+        .collect();
     json!({
         "rule_id": why.rule.as_str(),
         "rule_version": why.rule_version,

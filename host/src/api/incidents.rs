@@ -86,10 +86,15 @@ async fn list(State(app): State<Shared>, caller: Caller, RawQuery(query): RawQue
         })?;
         sort(&mut found, filter.sorting);
         let count = found.len();
-        let page = filter.page.unwrap_or(Page { limit: None, offset: None });
+        let page = filter.page.unwrap_or(Page {
+            limit: None,
+            offset: None,
+        });
         let (limit, offset, items) = page.of(found, DEFAULT_LIMIT);
         let items: Vec<Value> = items.iter().map(|incident| to_json(incident, None)).collect();
-        Ok(Json(json!({"limit": limit, "offset": offset, "count": count, "items": items})))
+        Ok(Json(
+            json!({"limit": limit, "offset": offset, "count": count, "items": items}),
+        ))
     })
     .await
 }
@@ -114,7 +119,10 @@ async fn alerts(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     caller.may_read()?;
-    let unlinked_too = query.unwrap_or_default().split('&').any(|pair| pair == "include_unlinked=true");
+    let unlinked_too = query
+        .unwrap_or_default()
+        .split('&')
+        .any(|pair| pair == "include_unlinked=true");
     blocking(move || {
         let id = parse_id(&id)?;
         find(&app, &caller.tenant, id)?;
@@ -137,7 +145,9 @@ async fn alerts(
                 item["explanation"] = explanation(&link.explanation);
             }
         }
-        Ok(Json(json!({"limit": limit, "offset": offset, "count": count, "items": items})))
+        Ok(Json(
+            json!({"limit": limit, "offset": offset, "count": count, "items": items}),
+        ))
     })
     .await
 }
@@ -153,10 +163,13 @@ async fn set_status(
 ) -> Result<Json<Value>, ApiError> {
     caller.may_change()?;
     let incident = parse_id(&id)?;
-    let body: Value =
-        serde_json::from_slice(&body).map_err(|error| ApiError::unprocessable("status", format!("malformed JSON: {error}")))?;
+    let body: Value = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::unprocessable("status", format!("malformed JSON: {error}")))?;
     let known = "must be one of firing, acknowledged, resolved, merged, deleted";
-    let status = body["status"].as_str().and_then(parse_status).ok_or_else(|| ApiError::unprocessable("status", known))?;
+    let status = body["status"]
+        .as_str()
+        .and_then(parse_status)
+        .ok_or_else(|| ApiError::unprocessable("status", known))?;
     act(app, caller, incident, Command::SetIncidentStatus { incident, status }).await
 }
 
@@ -182,24 +195,39 @@ fn parse_id(id: &str) -> Result<IncidentId, ApiError> {
 }
 
 fn find(app: &App, tenant: &TenantId, id: IncidentId) -> Result<Incident, ApiError> {
-    app.state.incident(tenant, id)?.ok_or_else(|| ApiError::not_found("Incident not found"))
+    app.state
+        .incident(tenant, id)?
+        .ok_or_else(|| ApiError::not_found("Incident not found"))
 }
 
 fn view(app: &App, tenant: &TenantId, id: IncidentId) -> Result<Value, ApiError> {
     let incident = find(app, tenant, id)?;
     let rule = app.state.rule(tenant, &incident.rule)?;
-    let rule = rule.map(|rule| RuleView { name: rule.draft.name, deleted: rule.deleted });
+    let rule = rule.map(|rule| RuleView {
+        name: rule.draft.name,
+        deleted: rule.deleted,
+    });
     Ok(to_json(&incident, rule.as_ref()))
 }
 
 impl Filter {
     fn parse(query: &str) -> Result<Filter, ApiError> {
-        let uri: axum::http::Uri =
-            format!("/?{query}").parse().map_err(|_| ApiError::bad_request("the query does not parse"))?;
+        let uri: axum::http::Uri = format!("/?{query}")
+            .parse()
+            .map_err(|_| ApiError::bad_request("the query does not parse"))?;
         let pairs: axum::extract::Query<Vec<(String, String)>> =
             axum::extract::Query::try_from_uri(&uri).map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let mut filter = Filter { candidate: Some(false), ..Filter::default() };
-        let (mut page, mut visible) = (Page { limit: None, offset: None }, None);
+        let mut filter = Filter {
+            candidate: Some(false),
+            ..Filter::default()
+        };
+        let (mut page, mut visible) = (
+            Page {
+                limit: None,
+                offset: None,
+            },
+            None,
+        );
         for (name, value) in pairs.0 {
             match name.as_str() {
                 "limit" => page.limit = Some(number("limit", &value)?),
@@ -226,25 +254,39 @@ impl Filter {
     }
 
     fn keeps(&self, incident: &Incident) -> bool {
-        let any = |wanted: &[String], have: &[String]| wanted.is_empty() || wanted.iter().any(|text| have.contains(text));
-        let among = |wanted: &[String], have: Option<&str>| wanted.is_empty() || have.is_some_and(|have| wanted.iter().any(|text| text == have));
+        let any =
+            |wanted: &[String], have: &[String]| wanted.is_empty() || wanted.iter().any(|text| have.contains(text));
+        let among = |wanted: &[String], have: Option<&str>| {
+            wanted.is_empty() || have.is_some_and(|have| wanted.iter().any(|text| text == have))
+        };
         self.visible.is_none_or(|visible| incident.visible() == visible)
-            && self.candidate.is_none_or(|candidate| (incident.visibility == Visibility::Candidate) == candidate)
+            && self
+                .candidate
+                .is_none_or(|candidate| (incident.visibility == Visibility::Candidate) == candidate)
             && among(&self.statuses, Some(incident.status.as_str()))
             && (self.severities.is_empty() || self.severities.contains(&incident.severity))
             && among(&self.assignees, incident.assignee.as_deref())
             && any(&self.sources, &incident.sources)
             && any(&self.services, &incident.services)
-            && self.condition.as_ref().is_none_or(|condition| super::cel::matches(condition, &to_json(incident, None)))
+            && self
+                .condition
+                .as_ref()
+                .is_none_or(|condition| super::cel::matches(condition, &to_json(incident, None)))
     }
 }
 
 fn split(value: &str) -> impl Iterator<Item = String> + '_ {
-    value.split(',').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
 }
 
 fn number(name: &str, value: &str) -> Result<usize, ApiError> {
-    value.parse().map_err(|_| ApiError::bad_request(format!("{name} must be a whole number, found: {value}")))
+    value
+        .parse()
+        .map_err(|_| ApiError::bad_request(format!("{name} must be a whole number, found: {value}")))
 }
 
 fn tri(name: &str, value: &str) -> Result<Option<bool>, ApiError> {
@@ -252,18 +294,23 @@ fn tri(name: &str, value: &str) -> Result<Option<bool>, ApiError> {
         "true" => Ok(Some(true)),
         "false" => Ok(Some(false)),
         "any" => Ok(None),
-        _ => Err(ApiError::bad_request(format!("{name} must be true, false or any, found: {value}"))),
+        _ => Err(ApiError::bad_request(format!(
+            "{name} must be true, false or any, found: {value}"
+        ))),
     }
 }
 
 fn severities(value: &str) -> Result<Vec<Severity>, ApiError> {
-    let parse = |text: String| Severity::parse(&text).ok_or_else(|| ApiError::bad_request(format!("unknown severity: {text}")));
+    let parse =
+        |text: String| Severity::parse(&text).ok_or_else(|| ApiError::bad_request(format!("unknown severity: {text}")));
     split(value).map(parse).collect()
 }
 
 fn condition(text: &str) -> Result<donjon_expr::Expression, ApiError> {
     donjon_expr::Expression::compile(text).map_err(|found| {
-        let first = found.first().map(|d| format!("line {}, column {}: {}", d.line, d.column, d.message));
+        let first = found
+            .first()
+            .map(|d| format!("line {}, column {}: {}", d.line, d.column, d.message));
         ApiError::bad_request(format!("Error parsing CEL expression: {}", first.unwrap_or_default()))
     })
 }

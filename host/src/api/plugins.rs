@@ -14,7 +14,10 @@ use crate::time;
 
 /// The routes of this module.
 pub fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one)).routes(routes!(reload))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(one))
+        .routes(routes!(reload))
 }
 
 /// All plugins with their state.
@@ -31,7 +34,9 @@ async fn one(State(app): State<Shared>, caller: Caller, Path(name): Path<String>
     caller.may_read()?;
     let statuses = app.plugins.statuses();
     let status = statuses.iter().find(|status| status.name == name);
-    status.map(|status| Json(view(status))).ok_or_else(|| ApiError::not_found(format!("no such plugin: {name}")))
+    status
+        .map(|status| Json(view(status)))
+        .ok_or_else(|| ApiError::not_found(format!("no such plugin: {name}")))
 }
 
 /// Look through the plugin directory now, and read every file again: a refused one gets another chance.

@@ -32,8 +32,14 @@ async fn list(State(app): State<Shared>, caller: Caller) -> Result<Json<Vec<Valu
     blocking(move || {
         let offered = app.state.tenant(&caller.tenant)?.offered;
         let rules = app.state.rules(&caller.tenant)?;
-        let view = |rule: &donjon_core::Rule| Ok(to_json(rule, &app.state.rule_stats(&caller.tenant, &rule.id)?, offered));
-        rules.iter().filter(|rule| !rule.deleted).map(view).collect::<Result<Vec<_>, ApiError>>().map(Json)
+        let view =
+            |rule: &donjon_core::Rule| Ok(to_json(rule, &app.state.rule_stats(&caller.tenant, &rule.id)?, offered));
+        rules
+            .iter()
+            .filter(|rule| !rule.deleted)
+            .map(view)
+            .collect::<Result<Vec<_>, ApiError>>()
+            .map(Json)
     })
     .await
 }
@@ -59,7 +65,12 @@ async fn one(State(app): State<Shared>, caller: Caller, Path(id): Path<String>) 
 /// Replace a rule as a whole; existing incidents keep what they copied from it.
 #[utoipa::path(put, path = "/rules/{id}", tag = "rules", params(("id" = String, Path)), request_body = Object,
     responses((status = 200, body = Object), (status = 404), (status = 422)))]
-async fn replace(State(app): State<Shared>, caller: Caller, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, ApiError> {
+async fn replace(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
     caller.may_change()?;
     let draft = Box::new(draft_from_json(&parse(&body)?)?);
     let id = RuleId::from(id);
@@ -70,7 +81,10 @@ async fn replace(State(app): State<Shared>, caller: Caller, Path(id): Path<Strin
 #[utoipa::path(delete, path = "/rules/{id}", tag = "rules", params(("id" = String, Path)), responses((status = 200), (status = 404)))]
 async fn delete(State(app): State<Shared>, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     caller.may_change()?;
-    match app.command(&caller, Command::DeleteRule { id: RuleId::from(id) }).await? {
+    match app
+        .command(&caller, Command::DeleteRule { id: RuleId::from(id) })
+        .await?
+    {
         CommandOutcome::Applied => Ok(Json(json!({"message": "Rule deleted"}))),
         _ => Err(ApiError::not_found("Rule not found")),
     }
@@ -79,11 +93,18 @@ async fn delete(State(app): State<Shared>, caller: Caller, Path(id): Path<String
 /// All versions of a rule, oldest first.
 #[utoipa::path(get, path = "/rules/{id}/versions", tag = "rules", params(("id" = String, Path)),
     responses((status = 200, body = Vec<Object>), (status = 404)))]
-async fn versions(State(app): State<Shared>, caller: Caller, Path(id): Path<String>) -> Result<Json<Vec<Value>>, ApiError> {
+async fn versions(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Vec<Value>>, ApiError> {
     caller.may_read()?;
     blocking(move || {
         let id = RuleId::from(id);
-        let newest = app.state.rule(&caller.tenant, &id)?.ok_or_else(|| ApiError::not_found("Rule not found"))?;
+        let newest = app
+            .state
+            .rule(&caller.tenant, &id)?
+            .ok_or_else(|| ApiError::not_found("Rule not found"))?;
         let mut found = Vec::new();
         for version in 1..=newest.version {
             if let Some(rule) = app.state.rule_version(&caller.tenant, &id, version)? {
@@ -101,8 +122,12 @@ async fn versions(State(app): State<Shared>, caller: Caller, Path(id): Path<Stri
 async fn validate(_: State<Shared>, caller: Caller, body: Bytes) -> Result<Json<Value>, ApiError> {
     caller.may_read()?;
     let draft = draft_from_json(&parse(&body)?)?;
-    let columns = donjon_expr::Expression::compile(&draft.condition).map(|found| found.columns().to_vec()).unwrap_or_default();
-    Ok(Json(json!({"valid": true, "branches": draft.branches, "columns": columns, "access": "scanned"})))
+    let columns = donjon_expr::Expression::compile(&draft.condition)
+        .map(|found| found.columns().to_vec())
+        .unwrap_or_default();
+    Ok(Json(
+        json!({"valid": true, "branches": draft.branches, "columns": columns, "access": "scanned"}),
+    ))
 }
 
 async fn act(app: Shared, caller: Caller, command: Command, id: RuleId) -> Result<Json<Value>, ApiError> {
@@ -116,7 +141,11 @@ async fn act(app: Shared, caller: Caller, command: Command, id: RuleId) -> Resul
 fn view(app: &App, tenant: &TenantId, id: &RuleId) -> Result<Value, ApiError> {
     let rule = app.state.rule(tenant, id)?.filter(|rule| !rule.deleted);
     let rule = rule.ok_or_else(|| ApiError::not_found("Rule not found"))?;
-    Ok(to_json(&rule, &app.state.rule_stats(tenant, id)?, app.state.tenant(tenant)?.offered))
+    Ok(to_json(
+        &rule,
+        &app.state.rule_stats(tenant, id)?,
+        app.state.tenant(tenant)?.offered,
+    ))
 }
 
 fn parse(body: &Bytes) -> Result<Value, ApiError> {

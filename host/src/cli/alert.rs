@@ -9,27 +9,48 @@ use super::output::{Output, print};
 ///
 /// # Errors
 /// When the input cannot be read or the server refuses it.
-pub fn send(client: &ClientOptions, file: &str, provider: Option<&str>, wait: bool, output: Output) -> anyhow::Result<()> {
+pub fn send(
+    client: &ClientOptions,
+    file: &str,
+    provider: Option<&str>,
+    wait: bool,
+    output: Output,
+) -> anyhow::Result<()> {
     let body = read_input(file)?;
     let provider = provider.map(|name| format!("/{name}")).unwrap_or_default();
     let path = format!("/alerts/event{provider}{}", if wait { "?wait=true" } else { "" });
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     let lines = first != Some(&b'[') && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err();
-    let kind = if lines { "application/x-ndjson" } else { "application/json" };
+    let kind = if lines {
+        "application/x-ndjson"
+    } else {
+        "application/json"
+    };
     let answer = client.call(Method::Post, &path, Some(&body), kind)?;
     if wait || output == Output::Json {
         let rows = answer["events"].as_array().cloned().unwrap_or_default();
-        let columns = [("OUTCOME", "outcome"), ("FINGERPRINT", "fingerprint"), ("INCIDENTS", "incidents"), ("REASON", "reason")];
+        let columns = [
+            ("OUTCOME", "outcome"),
+            ("FINGERPRINT", "fingerprint"),
+            ("INCIDENTS", "incidents"),
+            ("REASON", "reason"),
+        ];
         print(&rows, &columns, output, &answer);
     } else {
         println!("accepted");
     }
     for bad in answer["invalid"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        eprintln!("item {} was kept as a refused item: {}", bad["index"], bad["reason"].as_str().unwrap_or_default());
+        eprintln!(
+            "item {} was kept as a refused item: {}",
+            bad["index"],
+            bad["reason"].as_str().unwrap_or_default()
+        );
     }
     let refused = |event: &Value| event["outcome"] == "invalid";
     let any = answer["invalid_count"].as_u64().unwrap_or(0) > 0
-        || answer["events"].as_array().is_some_and(|events| events.iter().any(refused));
+        || answer["events"]
+            .as_array()
+            .is_some_and(|events| events.iter().any(refused));
     if any {
         return Err(super::WrongInput("some items were refused; see GET /alerts/event/error".into()).into());
     }

@@ -43,10 +43,19 @@ impl ClientOptions {
         let body = body.unwrap_or_default();
         let sent = match method {
             Method::Get => agent.get(&url).header("X-API-KEY", key).call(),
-            Method::Post => agent.post(&url).header("X-API-KEY", key).header("Content-Type", kind).send(body),
-            Method::Put => agent.put(&url).header("X-API-KEY", key).header("Content-Type", kind).send(body),
+            Method::Post => agent
+                .post(&url)
+                .header("X-API-KEY", key)
+                .header("Content-Type", kind)
+                .send(body),
+            Method::Put => agent
+                .put(&url)
+                .header("X-API-KEY", key)
+                .header("Content-Type", kind)
+                .send(body),
         };
-        let mut answer = sent.with_context(|| format!("reach {url}; is the server running? (donjon serve, or --url)"))?;
+        let mut answer =
+            sent.with_context(|| format!("reach {url}; is the server running? (donjon serve, or --url)"))?;
         let text = answer.body_mut().read_to_string().context("read the answer")?;
         let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         let status = answer.status();
@@ -61,7 +70,11 @@ impl ClientOptions {
 /// The text of an error answer.
 pub fn readable(value: &Value) -> String {
     let one = |fault: &Value| {
-        let field = fault["loc"].as_array().and_then(|loc| loc.last()).and_then(Value::as_str).unwrap_or_default();
+        let field = fault["loc"]
+            .as_array()
+            .and_then(|loc| loc.last())
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let place = match (fault["line"].as_u64(), fault["column"].as_u64()) {
             (Some(line), Some(column)) => format!(" (line {line}, column {column})"),
             _ => String::new(),
@@ -82,7 +95,9 @@ pub fn readable(value: &Value) -> String {
 pub fn read_input(file: &str) -> anyhow::Result<Vec<u8>> {
     if file == "-" {
         let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).context("read standard input")?;
+        std::io::stdin()
+            .read_to_end(&mut bytes)
+            .context("read standard input")?;
         return Ok(bytes);
     }
     std::fs::read(file).map_err(|error| WrongInput(format!("read {file}: {error}")).into())

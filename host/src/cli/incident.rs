@@ -22,7 +22,10 @@ pub struct ListFilter {
 /// # Errors
 /// When the server cannot be reached or refuses.
 pub fn list(client: &ClientOptions, filter: &ListFilter, output: Output) -> anyhow::Result<()> {
-    let mut path = format!("/incidents?limit={}&sorting=-creation_time&candidate={}", filter.limit, filter.candidates);
+    let mut path = format!(
+        "/incidents?limit={}&sorting=-creation_time&candidate={}",
+        filter.limit, filter.candidates
+    );
     for (name, values) in [("status", &filter.status), ("severity", &filter.severity)] {
         for value in values {
             path.push_str(&format!("&{name}={value}"));
@@ -67,8 +70,13 @@ pub fn show(client: &ClientOptions, id: &str, output: Output) -> anyhow::Result<
     }
     let rows: Vec<Value> = items.iter().map(with_reason).collect();
     incident["alerts"] = Value::Array(items);
-    let columns =
-        [("STATUS", "status"), ("SEVERITY", "severity"), ("NAME", "name"), ("FINGERPRINT", "fingerprint"), ("BECAUSE", "because")];
+    let columns = [
+        ("STATUS", "status"),
+        ("SEVERITY", "severity"),
+        ("NAME", "name"),
+        ("FINGERPRINT", "fingerprint"),
+        ("BECAUSE", "because"),
+    ];
     print(&rows, &columns, output, &incident);
     Ok(())
 }

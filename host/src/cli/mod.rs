@@ -21,11 +21,16 @@ use output::Output;
 
 /// Correlates alerts into incidents, with rules in WebAssembly components that can be swapped while it runs.
 #[derive(Parser)]
-#[command(name = "donjon", version, arg_required_else_help = true, after_help = "\
+#[command(
+    name = "donjon",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
 Begin:      donjon serve                     starts on 127.0.0.1:8080 with ./donjon-data and ./plugins
 Send:       echo '{\"name\":\"disk full\"}' | donjon alert send -
 Look:       donjon incident list             or http://127.0.0.1:8080/incidents
-Exit codes: 0 done, 1 failed, 2 wrong input or configuration")]
+Exit codes: 0 done, 1 failed, 2 wrong input or configuration"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -201,7 +206,8 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("donjon: {error:#}");
-            let wrong = error.is::<WrongInput>() || error.is::<config::ConfigError>() || error.is::<serve::WrongSetUp>();
+            let wrong =
+                error.is::<WrongInput>() || error.is::<config::ConfigError>() || error.is::<serve::WrongSetUp>();
             ExitCode::from(if wrong { 2 } else { 1 })
         }
     }
@@ -214,18 +220,48 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
             serve::run(effective(args)?, manual_clock)
         }
         Command::CheckConfig(args) => check_config(&args),
-        Command::Plugin(PluginCommand::Build { dir, out, target_dir, toolchain_dir, offline }) => {
-            let options = plugin_build::BuildOptions { manifest_dir: dir, out_dir: out, target_dir, toolchain_dir, offline };
+        Command::Plugin(PluginCommand::Build {
+            dir,
+            out,
+            target_dir,
+            toolchain_dir,
+            offline,
+        }) => {
+            let options = plugin_build::BuildOptions {
+                manifest_dir: dir,
+                out_dir: out,
+                target_dir,
+                toolchain_dir,
+                offline,
+            };
             let path = plugin_build::build(&options, &mut |line| eprintln!("{line}"))?;
             println!("{}", path.display());
             Ok(())
         }
-        Command::Alert(AlertCommand::Send { file, provider, wait, client, output }) => {
-            alert::send(&client, &file, provider.as_deref(), wait, output)
-        }
-        Command::Incident(IncidentCommand::List { status, severity, candidates, limit, client, output }) => {
-            incident::list(&client, &incident::ListFilter { status, severity, candidates, limit }, output)
-        }
+        Command::Alert(AlertCommand::Send {
+            file,
+            provider,
+            wait,
+            client,
+            output,
+        }) => alert::send(&client, &file, provider.as_deref(), wait, output),
+        Command::Incident(IncidentCommand::List {
+            status,
+            severity,
+            candidates,
+            limit,
+            client,
+            output,
+        }) => incident::list(
+            &client,
+            &incident::ListFilter {
+                status,
+                severity,
+                candidates,
+                limit,
+            },
+            output,
+        ),
         Command::Incident(IncidentCommand::Show { id, client, output }) => incident::show(&client, &id, output),
         Command::Rule(RuleCommand::List { client, output }) => rule::list(&client, output),
         Command::Rule(RuleCommand::Apply { file, client }) => rule::apply(&client, &file),

@@ -33,7 +33,11 @@ pub fn print(rows: &[Value], columns: &[(&str, &str)], output: Output, whole: &V
 }
 
 fn cell(row: &Value, path: &str) -> String {
-    let value = if path.is_empty() { row } else { path.split('.').fold(row, |value, key| &value[key]) };
+    let value = if path.is_empty() {
+        row
+    } else {
+        path.split('.').fold(row, |value, key| &value[key])
+    };
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

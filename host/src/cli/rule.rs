@@ -46,14 +46,22 @@ pub fn apply(client: &ClientOptions, file: &str) -> anyhow::Result<()> {
     let known = known.as_array().cloned().unwrap_or_default();
     for rule in &rules {
         let name = &rule["ruleName"];
-        match known.iter().find(|known| known["name"] == *name).and_then(|known| known["id"].as_str()) {
+        match known
+            .iter()
+            .find(|known| known["name"] == *name)
+            .and_then(|known| known["id"].as_str())
+        {
             Some(id) => {
                 call(client, Method::Put, &format!("/rules/{id}"), rule)?;
                 println!("replaced {id} {}", name.as_str().unwrap_or_default());
             }
             None => {
                 let created = call(client, Method::Post, "/rules", rule)?;
-                println!("created {} {}", created["id"].as_str().unwrap_or_default(), name.as_str().unwrap_or_default());
+                println!(
+                    "created {} {}",
+                    created["id"].as_str().unwrap_or_default(),
+                    name.as_str().unwrap_or_default()
+                );
             }
         }
     }
@@ -62,5 +70,7 @@ pub fn apply(client: &ClientOptions, file: &str) -> anyhow::Result<()> {
 
 fn call(client: &ClientOptions, method: Method, path: &str, rule: &Value) -> anyhow::Result<Value> {
     let name = rule["ruleName"].as_str().unwrap_or("without a name").to_owned();
-    client.call(method, path, Some(rule.to_string().as_bytes()), "application/json").with_context(|| format!("rule {name}"))
+    client
+        .call(method, path, Some(rule.to_string().as_bytes()), "application/json")
+        .with_context(|| format!("rule {name}"))
 }

@@ -43,28 +43,47 @@ impl Auth {
     /// When the file of a key cannot be read.
     pub fn new(config: &config::Auth) -> Result<Auth, ConfigError> {
         let known = |key: &config::Key| -> Result<Known, ConfigError> {
-            let caller = Caller { tenant: TenantId::from(key.tenant.as_str()), name: key.name.clone(), role: key.role };
-            Ok(Known { digest: key.sha256()?, caller })
+            let caller = Caller {
+                tenant: TenantId::from(key.tenant.as_str()),
+                name: key.name.clone(),
+                role: key.role,
+            };
+            Ok(Known {
+                digest: key.sha256()?,
+                caller,
+            })
         };
-        Ok(Auth { mode: config.mode, keys: config.keys.iter().map(known).collect::<Result<_, _>>()? })
+        Ok(Auth {
+            mode: config.mode,
+            keys: config.keys.iter().map(known).collect::<Result<_, _>>()?,
+        })
     }
 
     fn caller(&self, parts: &Parts) -> Result<Caller, ApiError> {
         if self.mode == AuthMode::None {
-            return Ok(Caller { tenant: SINGLE_TENANT.into(), name: "anonymous".into(), role: Role::Admin });
+            return Ok(Caller {
+                tenant: SINGLE_TENANT.into(),
+                name: "anonymous".into(),
+                role: Role::Admin,
+            });
         }
         let unauthorised = |text: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorised", text);
         let key = presented(parts).ok_or_else(|| unauthorised("Missing API Key"))?;
         let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         // Digests are compared, so the time taken tells nothing about the key.
         let known = self.keys.iter().find(|known| known.digest == digest);
-        known.map(|known| known.caller.clone()).ok_or_else(|| unauthorised("Invalid API Key"))
+        known
+            .map(|known| known.caller.clone())
+            .ok_or_else(|| unauthorised("Invalid API Key"))
     }
 }
 
 /// The key of a request: bearer token, `X-API-KEY`, query parameter `api_key`, then the password of HTTP Basic.
 fn presented(parts: &Parts) -> Option<String> {
-    let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let authorization = parts
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     if let Some(token) = authorization.and_then(|value| strip_scheme(value, "bearer")) {
         return Some(token.to_owned());
     }
@@ -86,7 +105,9 @@ fn strip_scheme<'a>(value: &'a str, scheme: &str) -> Option<&'a str> {
 }
 
 fn query_value(query: &str, name: &str) -> Option<String> {
-    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(&format!("/?{query}").parse().ok()?).ok()?.0;
+    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(&format!("/?{query}").parse().ok()?)
+        .ok()?
+        .0;
     pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 

@@ -25,7 +25,12 @@ pub struct ApiError {
 impl ApiError {
     /// An error with a text.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> ApiError {
-        ApiError { status, code, detail: Value::String(detail.into()), retry: false }
+        ApiError {
+            status,
+            code,
+            detail: Value::String(detail.into()),
+            retry: false,
+        }
     }
 
     /// 404.
@@ -40,8 +45,25 @@ impl ApiError {
 
     /// 422 for one field of the body.
     pub fn unprocessable(field: &'static str, message: impl Into<String>) -> ApiError {
-        let fault = Fault { field, message: message.into(), line: 0, column: 0 };
+        let fault = Fault {
+            field,
+            message: message.into(),
+            line: 0,
+            column: 0,
+        };
         ApiError::from(Rejection::Faults(vec![fault]))
+    }
+
+    /// 422: not one item of a body is an alert. They are kept as dead letters all the same.
+    pub fn refused_items(reasons: Vec<String>) -> ApiError {
+        let fault = |(at, reason): (usize, String)| json!({"loc": ["body", at], "msg": reason, "type": "value_error"});
+        let detail = reasons.into_iter().enumerate().map(fault).collect();
+        ApiError {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            code: "invalid",
+            detail,
+            retry: false,
+        }
     }
 
     /// 500: a mistake of ours, logged here because here it is handled.
@@ -53,7 +75,14 @@ impl ApiError {
 
     /// 503: the server stops.
     pub fn stopping() -> ApiError {
-        ApiError { retry: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "server is stopping; try again later") }
+        ApiError {
+            retry: true,
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stopping",
+                "server is stopping; try again later",
+            )
+        }
     }
 }
 
@@ -62,7 +91,9 @@ impl IntoResponse for ApiError {
         let body = json!({"detail": self.detail, "code": self.code});
         let mut response = (self.status, axum::Json(body)).into_response();
         if self.retry {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         response
     }
@@ -77,7 +108,10 @@ impl From<Refused> for ApiError {
             Refused::Broken(_) => (StatusCode::SERVICE_UNAVAILABLE, "journal_broken"),
             Refused::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         };
-        ApiError { retry: true, ..Self::new(status, code, refused.to_string()) }
+        ApiError {
+            retry: true,
+            ..Self::new(status, code, refused.to_string())
+        }
     }
 }
 
@@ -114,7 +148,11 @@ impl From<Rejection> for ApiError {
 }
 
 fn detail_of(fault: &Fault) -> Value {
-    let kind = if fault.message == "field required" { "value_error.missing" } else { "value_error" };
+    let kind = if fault.message == "field required" {
+        "value_error.missing"
+    } else {
+        "value_error"
+    };
     let mut detail = json!({"loc": ["body", fault.field], "msg": fault.message, "type": kind});
     if fault.line > 0 {
         detail["line"] = fault.line.into();

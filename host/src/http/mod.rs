@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use donjon_core::command::{Command, CommandOutcome};
-use donjon_store::journal::JournalReader;
 use donjon_store::StateReader;
+use donjon_store::journal::JournalReader;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -58,7 +58,10 @@ impl App {
     /// # Errors
     /// When it was refused, or the server stops before it is applied.
     pub async fn command(&self, caller: &Caller, command: Command) -> Result<CommandOutcome, ApiError> {
-        let item = Item::Command { actor: caller.name.clone(), command };
+        let item = Item::Command {
+            actor: caller.name.clone(),
+            command,
+        };
         let receipt = self.intake.accept(caller.tenant.clone(), vec![item], true).await?;
         let outcomes = match receipt.applied {
             Some(applied) => applied.await.map_err(|_| ApiError::stopping())?,

@@ -53,7 +53,10 @@ pub fn decompress(body: Bytes, encoding: Option<&str>, max_bytes: usize) -> Resu
         Some("gzip" | "x-gzip") => bounded(flate2::read::MultiGzDecoder::new(body.as_ref()), max_bytes),
         Some("zstd") => {
             let decoder = zstd::stream::read::Decoder::new(body.as_ref());
-            bounded(decoder.map_err(|error| BodyError::Compression(error.to_string()))?, max_bytes)
+            bounded(
+                decoder.map_err(|error| BodyError::Compression(error.to_string()))?,
+                max_bytes,
+            )
         }
         Some(other) => Err(BodyError::Encoding(other.to_owned())),
     }
@@ -62,7 +65,10 @@ pub fn decompress(body: Bytes, encoding: Option<&str>, max_bytes: usize) -> Resu
 fn bounded(reader: impl Read, max_bytes: usize) -> Result<Bytes, BodyError> {
     let mut text = Vec::new();
     let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
-    reader.take(limit).read_to_end(&mut text).map_err(|error| BodyError::Compression(error.to_string()))?;
+    reader
+        .take(limit)
+        .read_to_end(&mut text)
+        .map_err(|error| BodyError::Compression(error.to_string()))?;
     if text.len() > max_bytes {
         return Err(BodyError::TooLarge(max_bytes));
     }
@@ -79,8 +85,11 @@ pub fn split(body: &[u8], ndjson: bool, max_items: usize) -> Result<Vec<RawItem<
         None => return Err(BodyError::Json("the body is empty".into())),
         _ if ndjson => lines(body, max_items)?,
         Some(b'[') => {
-            let list: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| BodyError::Json(error.to_string()))?;
-            list.into_iter().map(|raw| RawItem::Json(raw.get().as_bytes())).collect()
+            let list: Vec<&RawValue> =
+                serde_json::from_slice(body).map_err(|error| BodyError::Json(error.to_string()))?;
+            list.into_iter()
+                .map(|raw| RawItem::Json(raw.get().as_bytes()))
+                .collect()
         }
         Some(b'{') => match serde_json::from_slice::<&RawValue>(body) {
             Ok(raw) => vec![RawItem::Json(raw.get().as_bytes())],
@@ -103,7 +112,10 @@ fn first_byte(body: &[u8]) -> Option<u8> {
 }
 
 fn is_trailing_object(body: &[u8], error: &serde_json::Error) -> bool {
-    error.line() > 1 && error.column() == 1 && error.to_string().starts_with("trailing characters") && body.contains(&b'\n')
+    error.line() > 1
+        && error.column() == 1
+        && error.to_string().starts_with("trailing characters")
+        && body.contains(&b'\n')
 }
 
 fn lines(body: &[u8], max_items: usize) -> Result<Vec<RawItem<'_>>, BodyError> {
@@ -150,7 +162,11 @@ mod tests {
     fn bodies_split_into_items_and_bad_lines_stay_alone() {
         check(r#"{"a":1}"#, false, Ok(&[r#"{"a":1}"#]));
         check(r#" [{"a":1}, {"b":[2]}]"#, false, Ok(&[r#"{"a":1}"#, r#"{"b":[2]}"#]));
-        check("{\"a\":1}\n{bad\n\n{\"b\":2}\n", true, Ok(&[r#"{"a":1}"#, "!{bad", r#"{"b":2}"#]));
+        check(
+            "{\"a\":1}\n{bad\n\n{\"b\":2}\n",
+            true,
+            Ok(&[r#"{"a":1}"#, "!{bad", r#"{"b":2}"#]),
+        );
         check("{\"a\":1}\n{\"b\":2}", false, Ok(&[r#"{"a":1}"#, r#"{"b":2}"#]));
         check("{}\n{}\n{}\n{}", true, Err("more alerts than"));
         check("", false, Err("empty"));
@@ -167,10 +183,22 @@ mod tests {
         let gzip = Bytes::from(gzip.finish().unwrap());
         let zstd = Bytes::from(zstd::encode_all(&vec![b' '; 1 << 20][..], 1).unwrap());
         for (body, encoding) in [(gzip, "gzip"), (zstd, "zstd")] {
-            assert_eq!(decompress(body.clone(), Some(encoding), 1 << 20).unwrap().len(), 1 << 20);
-            assert!(matches!(decompress(body, Some(encoding), 1 << 19), Err(BodyError::TooLarge(_))));
+            assert_eq!(
+                decompress(body.clone(), Some(encoding), 1 << 20).unwrap().len(),
+                1 << 20
+            );
+            assert!(matches!(
+                decompress(body, Some(encoding), 1 << 19),
+                Err(BodyError::TooLarge(_))
+            ));
         }
-        assert!(matches!(decompress(Bytes::from("x"), Some("gzip"), 10), Err(BodyError::Compression(_))));
-        assert!(matches!(decompress(Bytes::from("x"), Some("br"), 10), Err(BodyError::Encoding(_))));
+        assert!(matches!(
+            decompress(Bytes::from("x"), Some("gzip"), 10),
+            Err(BodyError::Compression(_))
+        ));
+        assert!(matches!(
+            decompress(Bytes::from("x"), Some("br"), 10),
+            Err(BodyError::Encoding(_))
+        ));
     }
 }

@@ -36,7 +36,10 @@ const LARGE_BODY_BYTES: usize = 256 * 1024;
 
 /// The routes of ingest.
 pub fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(post_events)).routes(routes!(post_provider_events)).routes(routes!(post_v2_alerts))
+    OpenApiRouter::new()
+        .routes(routes!(post_events))
+        .routes(routes!(post_provider_events))
+        .routes(routes!(post_v2_alerts))
 }
 
 /// Query parameters of ingest.
@@ -53,7 +56,7 @@ pub struct IngestQuery {
 #[utoipa::path(post, path = "/alerts/event", tag = "ingest", params(IngestQuery),
     request_body(content = serde_json::Value, description = "An alert, a list of alerts, or lines of alerts"),
     responses((status = 202, description = "On stable storage"), (status = 200, description = "Applied (`wait=true`)"),
-        (status = 400, description = "Malformed"), (status = 413, description = "Too large"), (status = 429, description = "Try again later")))]
+        (status = 400, description = "Malformed"), (status = 422, description = "No item is an alert; all are kept as refused items"), (status = 413, description = "Too large"), (status = 429, description = "Try again later")))]
 async fn post_events(
     State(app): State<Shared>,
     caller: Caller,
@@ -79,8 +82,11 @@ async fn post_provider_events(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let provider = Provider::parse(&name)
-        .ok_or_else(|| ApiError::bad_request(format!("Provider {name} not found; known: keep, prometheus, alertmanager, grafana")))?;
+    let provider = Provider::parse(&name).ok_or_else(|| {
+        ApiError::bad_request(format!(
+            "Provider {name} not found; known: keep, prometheus, alertmanager, grafana"
+        ))
+    })?;
     take(app, caller, provider.as_str(), provider, query, &headers, body).await
 }
 
@@ -95,7 +101,16 @@ async fn post_v2_alerts(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let provider = Provider::PrometheusV2;
-    take(app, caller, provider.as_str(), provider, IngestQuery::default(), &headers, body).await?;
+    take(
+        app,
+        caller,
+        provider.as_str(),
+        provider,
+        IngestQuery::default(),
+        &headers,
+        body,
+    )
+    .await?;
     Ok(StatusCode::OK.into_response())
 }
 
@@ -141,20 +156,45 @@ async fn take(
         Ok((items, told, body.len()))
     };
     // Parsing a large body would keep other requests of this thread waiting.
-    let large = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let large = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let (items, told, bytes) = if large.is_none_or(|length| length > LARGE_BODY_BYTES) {
-        tokio::task::spawn_blocking(work).await.map_err(|error| ApiError::internal(error.to_string()))??
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| ApiError::internal(error.to_string()))??
     } else {
         work()?
     };
     app.metrics.ingest_bytes.inc_by(bytes as u64);
     let invalid = told.iter().filter(|told| told.invalid.is_some()).count();
     let count = items.len();
-    let receipt = app.intake.accept(caller.tenant, items, query.wait).await.inspect_err(|_| {
-        app.metrics.ingest_items.get_or_create(&Kind { kind: "refused" }).inc_by(count as u64);
-    })?;
-    app.metrics.ingest_items.get_or_create(&Kind { kind: "accepted" }).inc_by((count - invalid.min(count)) as u64);
-    app.metrics.ingest_items.get_or_create(&Kind { kind: "invalid" }).inc_by(invalid as u64);
+    let receipt = app
+        .intake
+        .accept(caller.tenant, items, query.wait)
+        .await
+        .inspect_err(|_| {
+            app.metrics
+                .ingest_items
+                .get_or_create(&Kind { kind: "refused" })
+                .inc_by(count as u64);
+        })?;
+    app.metrics
+        .ingest_items
+        .get_or_create(&Kind { kind: "accepted" })
+        .inc_by((count - invalid.min(count)) as u64);
+    app.metrics
+        .ingest_items
+        .get_or_create(&Kind { kind: "invalid" })
+        .inc_by(invalid as u64);
+    if invalid == told.len() {
+        return Err(ApiError::refused_items(
+            told.into_iter()
+                .filter_map(|told| told.invalid)
+                .take(NAMED_INVALID)
+                .collect(),
+        ));
+    }
     let task_name = receipt.first.0.to_string();
     match receipt.applied {
         None => Ok((StatusCode::ACCEPTED, Json(accepted_answer(&task_name, &told))).into_response()),
@@ -166,11 +206,17 @@ async fn take(
 }
 
 fn text_header(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
 }
 
 fn is_ndjson(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     ["application/x-ndjson", "application/ndjson", "application/jsonl"].contains(&kind)
 }
@@ -183,7 +229,13 @@ fn items_of(raw: Vec<RawItem<'_>>, origin: &Origin) -> (Vec<Item>, Vec<Told>) {
             Ok(alerts) => {
                 for alert in alerts {
                     told.push(Told {
-                        id: alert.alert.attributes.get("id").and_then(Value::as_text).unwrap_or_default().to_owned(),
+                        id: alert
+                            .alert
+                            .attributes
+                            .get("id")
+                            .and_then(Value::as_text)
+                            .unwrap_or_default()
+                            .to_owned(),
                         fingerprint: alert.alert.fingerprint.as_str().to_owned(),
                         invalid: None,
                     });
@@ -193,8 +245,16 @@ fn items_of(raw: Vec<RawItem<'_>>, origin: &Origin) -> (Vec<Item>, Vec<Told>) {
             Err(reason) => {
                 let (RawItem::Json(bytes) | RawItem::Broken(bytes, _)) = item;
                 let raw = bytes.get(..DEAD_LETTER_BYTES).unwrap_or(bytes).to_vec();
-                told.push(Told { id: String::new(), fingerprint: String::new(), invalid: Some(reason.clone()) });
-                items.push(Item::DeadLetter { provider: origin.provider_name.clone(), reason, raw });
+                told.push(Told {
+                    id: String::new(),
+                    fingerprint: String::new(),
+                    invalid: Some(reason.clone()),
+                });
+                items.push(Item::DeadLetter {
+                    provider: origin.provider_name.clone(),
+                    reason,
+                    raw,
+                });
             }
         }
     }
@@ -237,7 +297,11 @@ fn accepted_answer(task_name: &str, told: &[Told]) -> serde_json::Value {
     let invalid: Vec<_> = told
         .iter()
         .enumerate()
-        .filter_map(|(index, told)| told.invalid.as_ref().map(|reason| json!({"index": index, "reason": reason})))
+        .filter_map(|(index, told)| {
+            told.invalid
+                .as_ref()
+                .map(|reason| json!({"index": index, "reason": reason}))
+        })
         .collect();
     if invalid.is_empty() {
         return json!({"task_name": task_name});
@@ -249,11 +313,20 @@ fn accepted_answer(task_name: &str, told: &[Told]) -> serde_json::Value {
 
 fn applied_answer(task_name: &str, told: &[Told], outcomes: Vec<Option<Applied>>) -> serde_json::Value {
     let event = |(told, outcome): (&Told, Option<Applied>)| match (outcome, &told.invalid) {
-        (Some(Applied::Event { outcome, incidents, failure }), None) => json!({
+        (
+            Some(Applied::Event {
+                outcome,
+                incidents,
+                failure,
+            }),
+            None,
+        ) => json!({
             "id": told.id, "fingerprint": told.fingerprint, "outcome": outcome, "reason": failure,
             "incidents": incidents.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }),
-        (_, invalid) => json!({"id": null, "fingerprint": null, "outcome": "invalid", "incidents": [], "reason": invalid}),
+        (_, invalid) => {
+            json!({"id": null, "fingerprint": null, "outcome": "invalid", "incidents": [], "reason": invalid})
+        }
     };
     let events: Vec<_> = told.iter().zip(outcomes).map(event).collect();
     json!({"task_name": task_name, "events": events})

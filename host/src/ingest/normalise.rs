@@ -29,8 +29,17 @@ const COMPUTED: [&str; 13] = [
 ];
 
 /// Fields that are text or null.
-const TEXTS: [&str; 9] =
-    ["environment", "service", "message", "description", "note", "assignee", "imageUrl", "startedAt", "providerId"];
+const TEXTS: [&str; 9] = [
+    "environment",
+    "service",
+    "message",
+    "description",
+    "note",
+    "assignee",
+    "imageUrl",
+    "startedAt",
+    "providerId",
+];
 
 /// What is known about an item beside its body.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +66,10 @@ pub enum Invalid {
 }
 
 fn invalid(field: &'static str, reason: impl Into<String>) -> Invalid {
-    Invalid::Field { field, reason: reason.into() }
+    Invalid::Field {
+        field,
+        reason: reason.into(),
+    }
 }
 
 /// Normalises one alert object.
@@ -76,8 +88,21 @@ pub fn normalise(mut attributes: Object, given: Given<'_>) -> Result<Alert, Inva
     labels(&mut attributes)?;
     url(&mut attributes)?;
     let fingerprint = fingerprint(&mut attributes, given.fingerprint)?;
-    let service = attributes.get("service").and_then(Value::as_text).filter(|text| !text.is_empty()).map(str::to_owned);
-    Ok(Alert { fingerprint, status, severity, last_received, source, service, id_generated, attributes })
+    let service = attributes
+        .get("service")
+        .and_then(Value::as_text)
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned);
+    Ok(Alert {
+        fingerprint,
+        status,
+        severity,
+        last_received,
+        source,
+        service,
+        id_generated,
+        attributes,
+    })
 }
 
 /// Reads an alert that was normalised before, from its canonical document.
@@ -85,7 +110,14 @@ pub fn normalise(mut attributes: Object, given: Given<'_>) -> Result<Alert, Inva
 /// # Errors
 /// When the document is damaged.
 pub fn reread(attributes: Object, provider: &str, id_generated: bool) -> Result<Alert, Invalid> {
-    let mut alert = normalise(attributes, Given { provider, fingerprint: None, now: Timestamp(0) })?;
+    let mut alert = normalise(
+        attributes,
+        Given {
+            provider,
+            fingerprint: None,
+            now: Timestamp(0),
+        },
+    )?;
     alert.id_generated = id_generated;
     Ok(alert)
 }
@@ -104,15 +136,25 @@ fn fill_id_and_name(attributes: &mut Object) -> Result<bool, Invalid> {
         Some(_) => return Err(invalid("name", "must be text")),
     };
     if name.is_empty() {
-        attributes.set("name", Value::Text(id.clone().unwrap_or_else(|| UNKNOWN_NAME.to_owned())));
+        attributes.set(
+            "name",
+            Value::Text(id.clone().unwrap_or_else(|| UNKNOWN_NAME.to_owned())),
+        );
     }
     let generated = id.is_none();
-    attributes.set("id", Value::Text(id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())));
+    attributes.set(
+        "id",
+        Value::Text(id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())),
+    );
     Ok(generated)
 }
 
 fn enumerations(attributes: &mut Object) -> (Status, Severity) {
-    let status = attributes.get("status").and_then(Value::as_text).and_then(Status::parse).unwrap_or(Status::Firing);
+    let status = attributes
+        .get("status")
+        .and_then(Value::as_text)
+        .and_then(Status::parse)
+        .unwrap_or(Status::Firing);
     let severity = match attributes.get("severity") {
         Some(Value::Text(text)) => Severity::parse(text),
         Some(Value::Int(rank)) => Severity::from_rank(*rank),
@@ -160,7 +202,10 @@ fn sources(attributes: &mut Object, provider: &str) -> Result<String, Invalid> {
     if !provider.is_empty() && provider != "keep" {
         return Ok(provider.to_owned());
     }
-    let first = attributes.at(&["source", "0"]).and_then(Value::as_text).unwrap_or("keep");
+    let first = attributes
+        .at(&["source", "0"])
+        .and_then(Value::as_text)
+        .unwrap_or("keep");
     Ok(first.to_owned())
 }
 
@@ -204,7 +249,11 @@ fn url(attributes: &mut Object) -> Result<(), Invalid> {
         attributes.remove("url");
         return Ok(());
     }
-    let url = if url.starts_with("http") { url } else { format!("https://{url}") };
+    let url = if url.starts_with("http") {
+        url
+    } else {
+        format!("https://{url}")
+    };
     attributes.set("url", Value::Text(quote(&url)));
     Ok(())
 }
@@ -214,7 +263,9 @@ fn quote(url: &str) -> String {
     let mut quoted = String::with_capacity(url.len());
     for (at, byte) in bytes.iter().enumerate() {
         let escaped = *byte == b'%'
-            && bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+            && bytes
+                .get(at + 1..at + 3)
+                .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
         if byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=".contains(byte) || escaped {
             quoted.push(char::from(*byte));
         } else {
@@ -248,9 +299,18 @@ mod tests {
     use super::*;
 
     fn check(input: &str, expected: Result<&str, &str>) {
-        let Value::Object(object) = json::parse(input.as_bytes()).unwrap() else { panic!("not an object: {input}") };
+        let Value::Object(object) = json::parse(input.as_bytes()).unwrap() else {
+            panic!("not an object: {input}")
+        };
         let now = Timestamp(1_764_000_000_000);
-        let result = normalise(object, Given { provider: "", fingerprint: None, now });
+        let result = normalise(
+            object,
+            Given {
+                provider: "",
+                fingerprint: None,
+                now,
+            },
+        );
         match (result, expected) {
             (Ok(mut alert), Ok(expected)) => {
                 if alert.id_generated {
@@ -267,28 +327,47 @@ mod tests {
     fn defaults_and_borders_are_those_of_the_reference() {
         check(
             r#"{"id":"i","fingerprint":"f"}"#,
-            Ok(r#"{"id":"i","fingerprint":"f","name":"i","status":"firing","severity":"info","lastReceived":"2025-11-24T16:00:00.000Z","source":["keep"],"labels":{}}"#),
+            Ok(
+                r#"{"id":"i","fingerprint":"f","name":"i","status":"firing","severity":"info","lastReceived":"2025-11-24T16:00:00.000Z","source":["keep"],"labels":{}}"#,
+            ),
         );
         check(
             r#"{"name":"n","fingerprint":"f","status":"FIRING","severity":5,"source":"zabbix","lastReceived":"1764000001","extra":{"x":[1]},"pushed":false}"#,
-            Ok(r#"{"name":"n","fingerprint":"f","status":"firing","severity":"critical","source":["zabbix"],"lastReceived":"2025-11-24T16:00:01.000Z","extra":{"x":[1]},"labels":{}}"#),
+            Ok(
+                r#"{"name":"n","fingerprint":"f","status":"firing","severity":"critical","source":["zabbix"],"lastReceived":"2025-11-24T16:00:01.000Z","extra":{"x":[1]},"labels":{}}"#,
+            ),
         );
         check(
             r#"{"name":"n","fingerprint":"f","url":" example.org/a b%zz%20 ","service":7,"source":[]}"#,
-            Ok(r#"{"name":"n","fingerprint":"f","url":"https://example.org/a%20b%25zz%20","service":"7","source":["keep"],"status":"firing","severity":"info","lastReceived":"2025-11-24T16:00:00.000Z","labels":{}}"#),
+            Ok(
+                r#"{"name":"n","fingerprint":"f","url":"https://example.org/a%20b%25zz%20","service":"7","source":["keep"],"status":"firing","severity":"info","lastReceived":"2025-11-24T16:00:00.000Z","labels":{}}"#,
+            ),
         );
         check(r#"{"name":"n","lastReceived":"soon"}"#, Err("field lastReceived"));
         check(r#"{"name":"n","labels":[]}"#, Err("field labels"));
         check(r#"{"name":["n"]}"#, Err("field name"));
         check(r#"{"name":"n","source":[1]}"#, Err("field source"));
-        check(r#"{"name":"n","description_format":"rtf"}"#, Err("field description_format"));
+        check(
+            r#"{"name":"n","description_format":"rtf"}"#,
+            Err("field description_format"),
+        );
     }
 
     #[test]
     fn what_was_normalised_is_read_back_unchanged() {
         let text = br#"{"name":"h3","severity":"high","source":["a","b"],"labels":{"n":5}}"#;
-        let Value::Object(object) = json::parse(text).unwrap() else { panic!("an object") };
-        let first = normalise(object, Given { provider: "", fingerprint: None, now: Timestamp(1) }).unwrap();
+        let Value::Object(object) = json::parse(text).unwrap() else {
+            panic!("an object")
+        };
+        let first = normalise(
+            object,
+            Given {
+                provider: "",
+                fingerprint: None,
+                now: Timestamp(1),
+            },
+        )
+        .unwrap();
         assert_eq!(first.fingerprint.as_str(), fingerprint_of_name("h3"));
         assert_eq!(reread(first.attributes.clone(), "", true).unwrap(), first);
     }

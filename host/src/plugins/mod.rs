@@ -12,5 +12,5 @@ mod tests;
 mod watch;
 
 pub use directory::PluginDirectory;
-pub use options::{OnChange, PluginChange, PluginConfig, PluginEvent, PluginOptions, PluginPolicy, Preconfigure};
-pub use status::{PluginError, PluginState, PluginStatus};
+pub use options::{PluginConfig, PluginEvent, PluginOptions, PluginPolicy, Preconfigure};
+pub use status::PluginStatus;

@@ -16,23 +16,11 @@ pub struct PluginOptions {
     pub dir: PathBuf,
     /// Settings of single plugins by name; a plugin without any gets the defaults.
     pub per_plugin: HashMap<String, PluginConfig>,
-    /// A file is read once it has not changed for so long.
+    /// A file is read once it has not changed for so long; usually 300 ms.
     pub settle: Duration,
-    /// The directory is looked through at least so often, whatever the system reports.
+    /// The directory is looked through at least so often, whatever the system reports; usually
+    /// every 30 s.
     pub rescan: Duration,
-}
-
-impl PluginOptions {
-    /// The usual times.
-    #[must_use]
-    pub fn new(dir: impl Into<PathBuf>) -> PluginOptions {
-        PluginOptions {
-            dir: dir.into(),
-            per_plugin: HashMap::new(),
-            settle: Duration::from_millis(300),
-            rescan: Duration::from_secs(30),
-        }
-    }
 }
 
 /// The settings of one plugin.

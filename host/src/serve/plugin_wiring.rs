@@ -31,7 +31,10 @@ fn limits(config: &Config) -> Limits {
 /// # Errors
 /// When the cache directory cannot be made.
 fn runtime(config: &Config, dir: &DataDir) -> anyhow::Result<Arc<Runtime>> {
-    let options = RuntimeOptions { cache_dir: Some(dir.path().join("plugin-cache")), limits: limits(config) };
+    let options = RuntimeOptions {
+        cache_dir: Some(dir.path().join("plugin-cache")),
+        limits: limits(config),
+    };
     Runtime::new(options).context("start the plugin runtime")
 }
 
@@ -50,7 +53,9 @@ impl KvRead for CommittedKv {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, KvValue)>, String> {
-        self.0.plugin_kv_scan(plugin, prefix, after, limit).map_err(|error| error.to_string())
+        self.0
+            .plugin_kv_scan(plugin, prefix, after, limit)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -76,19 +81,27 @@ pub async fn start(
     std::fs::create_dir_all(plugin_dir).with_context(|| format!("make plugin directory {}", plugin_dir.display()))?;
     let options = PluginOptions {
         dir: plugin_dir.clone(),
-        per_plugin: config.plugins.iter().map(|(name, plugin)| (name.clone(), settings(plugin))).collect(),
+        per_plugin: config
+            .plugins
+            .iter()
+            .map(|(name, plugin)| (name.clone(), settings(plugin)))
+            .collect(),
         settle: Duration::from_millis(config.plugin_host.settle_ms),
         rescan: Duration::from_secs(config.plugin_host.rescan_seconds),
     };
     let (sender, changes) = watch::channel(0);
     let metrics = Arc::clone(metrics);
     let on_change = Arc::new(move |event: PluginEvent| {
-        metrics.plugin_loads.get_or_create(&Kind { kind: event.change.as_str() }).inc();
+        metrics
+            .plugin_loads
+            .get_or_create(&Kind {
+                kind: event.change.as_str(),
+            })
+            .inc();
         sender.send_modify(|count| *count += 1);
     });
     let reader = state.clone();
-    let preconfigure: Preconfigure =
-        Arc::new(move |plugin: Arc<Plugin>| Box::pin(configure(plugin, reader.clone())));
+    let preconfigure: Preconfigure = Arc::new(move |plugin: Arc<Plugin>| Box::pin(configure(plugin, reader.clone())));
     let kv = Arc::new(CommittedKv(state.clone()));
     let directory = PluginDirectory::start(options, runtime(config, dir)?, kv, preconfigure, on_change).await?;
     Ok(Started { directory, changes })
@@ -118,7 +131,10 @@ async fn configure(plugin: Arc<Plugin>, state: StateReader) -> Result<(), String
         let book = RuleBook::new(state.rules(&tenant).map_err(text)?);
         let specs: Vec<RuleSpec> = book.rules().iter().map(|live| live.rule.spec()).collect();
         if !specs.is_empty() {
-            plugin.configure(&tenant, version, &specs).await.map_err(|error| error.to_string())?;
+            plugin
+                .configure(&tenant, version, &specs)
+                .await
+                .map_err(|error| error.to_string())?;
         }
     }
     Ok(())

@@ -34,12 +34,21 @@ async fn create(app: &Shared, file: &PathBuf) -> anyhow::Result<usize> {
     let rules: Vec<serde_json::Value> =
         serde_json::from_slice(&text).with_context(|| format!("{} must be a JSON list of rules", file.display()))?;
     let drafts = rules.iter().map(draft_from_json).collect::<Result<Vec<_>, _>>()?;
-    let caller = Caller { tenant, name: "starter rules".into(), role: Role::Admin };
+    let caller = Caller {
+        tenant,
+        name: "starter rules".into(),
+        role: Role::Admin,
+    };
     let count = drafts.len();
     for draft in drafts {
         let id = RuleId::from(uuid::Uuid::new_v4().to_string());
-        let command = Command::CreateRule { id, draft: Box::new(draft) };
-        app.command(&caller, command).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        let command = Command::CreateRule {
+            id,
+            draft: Box::new(draft),
+        };
+        app.command(&caller, command)
+            .await
+            .map_err(|error| anyhow::anyhow!("{error:?}"))?;
     }
     Ok(count)
 }

@@ -101,7 +101,13 @@ impl Worker {
     pub fn new(parts: WorkerParts) -> Result<Worker, WorkerError> {
         let outbox_number = parts.state.reader().outbox_last()?;
         let working = Working::new(parts.state.reader().clone(), WorkingLimits::default(), outbox_number);
-        Ok(Worker { parts, working, rule_books: HashMap::new(), outbox_number, last_flush: Instant::now() })
+        Ok(Worker {
+            parts,
+            working,
+            rule_books: HashMap::new(),
+            outbox_number,
+            last_flush: Instant::now(),
+        })
     }
 
     /// Applies what the journal holds beyond the cursor, then whatever is accepted, until the journal's thread ends.
@@ -148,8 +154,15 @@ impl Worker {
     }
 
     fn apply_command(&mut self, entry: Accepted) -> Result<(), WorkerError> {
-        let Item::Command { actor, command } = entry.item else { return Ok(()) };
-        let meta = CommandMeta { seq: entry.seq, accepted: entry.at, tenant: entry.tenant.clone(), actor };
+        let Item::Command { actor, command } = entry.item else {
+            return Ok(());
+        };
+        let meta = CommandMeta {
+            seq: entry.seq,
+            accepted: entry.at,
+            tenant: entry.tenant.clone(),
+            actor,
+        };
         let outcome = apply_command(&mut self.working, &meta, command)?;
         self.commit(entry.seq, entry.at)?;
         if outcome == CommandOutcome::Applied {
@@ -162,7 +175,9 @@ impl Worker {
     /// One batch of alerts and dead letters.
     fn apply_alerts(&mut self, entries: Vec<Accepted>) -> Result<(), WorkerError> {
         let started = Instant::now();
-        let Some((last, now)) = entries.last().map(|entry| (entry.seq, entry.at)) else { return Ok(()) };
+        let Some((last, now)) = entries.last().map(|entry| (entry.seq, entry.at)) else {
+            return Ok(());
+        };
         let plugins = self.parts.plugins.load_full();
         let mut pending = Vec::with_capacity(entries.len());
         let mut waiters = Vec::with_capacity(entries.len());
@@ -181,7 +196,11 @@ impl Worker {
                     pending.push(Pending::new(event, admission, entry.waiter));
                 }
                 Item::DeadLetter { provider, reason, .. } => {
-                    let letter = DeadLetter { reason, accepted: entry.at, provider };
+                    let letter = DeadLetter {
+                        reason,
+                        accepted: entry.at,
+                        provider,
+                    };
                     self.working.put_dead_letter(&entry.tenant, entry.seq, letter);
                     waiters.push((entry.waiter, Applied::DeadLetter));
                 }
@@ -196,7 +215,11 @@ impl Worker {
         self.count(&pending, started);
         for event in pending {
             let outcome = outcome_name(event.admission.dedup);
-            let applied = Applied::Event { outcome, incidents: event.incidents, failure: event.plugin_failure };
+            let applied = Applied::Event {
+                outcome,
+                incidents: event.incidents,
+                failure: event.plugin_failure,
+            };
             waiters.push((event.waiter, applied));
         }
         for (waiter, applied) in waiters {
@@ -220,7 +243,9 @@ impl Worker {
         if news.is_empty() {
             return Ok(());
         }
-        let Some(rules) = self.rule_books.get_mut(tenant) else { return Ok(()) };
+        let Some(rules) = self.rule_books.get_mut(tenant) else {
+            return Ok(());
+        };
         self.working.tenant_mut(tenant)?.offered += news.len() as u64;
         let stage = stages::Stage {
             runtime: &self.parts.runtime,
@@ -236,7 +261,13 @@ impl Worker {
         for (plugin, write) in correlated.kv_writes {
             self.working.put_plugin_kv(&plugin, write);
         }
-        stages::note_rule_failures(&mut self.working, tenant, &news, &correlated.failures, &self.parts.metrics)?;
+        stages::note_rule_failures(
+            &mut self.working,
+            tenant,
+            &news,
+            &correlated.failures,
+            &self.parts.metrics,
+        )?;
         for (position, event) in news.iter_mut().enumerate() {
             let judged = stages::judged(event, position, &correlated.columns, &correlated.verdicts, &rules.book);
             event.incidents = settle(&mut self.working, judged, json::to_text)?;
@@ -255,9 +286,21 @@ impl Worker {
         let version = committed.tenant(tenant)?.rules_version;
         let mut rules = committed.rules(tenant)?;
         rules.extend(policies::as_rules(tenant, plugins));
-        let columns = self.rule_books.remove(tenant).map(|known| known.columns).unwrap_or_default();
+        let columns = self
+            .rule_books
+            .remove(tenant)
+            .map(|known| known.columns)
+            .unwrap_or_default();
         let (book, plugin_generation) = (RuleBook::new(rules), plugins.generation);
-        self.rule_books.insert(tenant.clone(), Tenant { version, plugin_generation, book, columns });
+        self.rule_books.insert(
+            tenant.clone(),
+            Tenant {
+                version,
+                plugin_generation,
+                book,
+                columns,
+            },
+        );
         Ok(())
     }
 
@@ -268,11 +311,20 @@ impl Worker {
             self.outbox_number = record.number;
         }
         changes.outbox_forget_below = self.outbox_number.saturating_sub(OUTBOX_KEPT);
-        let opened = changes.incidents.iter().filter(|incident| incident.created_seq.0 > self.parts.progress.applied().0);
+        let opened = changes
+            .incidents
+            .iter()
+            .filter(|incident| incident.created_seq.0 > self.parts.progress.applied().0);
         self.parts.metrics.incidents_opened.inc_by(opened.count() as u64);
-        self.parts.state.commit(&changes).map_err(|error| WorkerError::Commit(error.to_string()))?;
+        self.parts
+            .state
+            .commit(&changes)
+            .map_err(|error| WorkerError::Commit(error.to_string()))?;
         self.parts.progress.set_applied(applied);
-        self.parts.metrics.applied_seq.set(i64::try_from(applied.0).unwrap_or(i64::MAX));
+        self.parts
+            .metrics
+            .applied_seq
+            .set(i64::try_from(applied.0).unwrap_or(i64::MAX));
         self.parts.committed.send_replace(self.outbox_number);
         Ok(())
     }
@@ -282,20 +334,32 @@ impl Worker {
         for dedup in [Dedup::First, Dedup::Update, Dedup::Duplicate] {
             let count = pending.iter().filter(|event| event.admission.dedup == dedup).count() as u64;
             if count > 0 {
-                metrics.worker_events.get_or_create(&Kind { kind: outcome_name(dedup) }).inc_by(count);
+                metrics
+                    .worker_events
+                    .get_or_create(&Kind {
+                        kind: outcome_name(dedup),
+                    })
+                    .inc_by(count);
             }
         }
         metrics.worker_batch_seconds.observe(started.elapsed().as_secs_f64());
     }
 
     fn flush_if_due(&mut self) -> Result<(), WorkerError> {
-        if self.last_flush.elapsed() < self.parts.flush_every { Ok(()) } else { self.flush() }
+        if self.last_flush.elapsed() < self.parts.flush_every {
+            Ok(())
+        } else {
+            self.flush()
+        }
     }
 
     fn flush(&mut self) -> Result<(), WorkerError> {
         self.last_flush = Instant::now();
         let applied = self.parts.progress.applied();
-        self.parts.state.flush().map_err(|error| WorkerError::Commit(error.to_string()))?;
+        self.parts
+            .state
+            .flush()
+            .map_err(|error| WorkerError::Commit(error.to_string()))?;
         self.parts.progress.set_flushed(applied);
         Ok(())
     }
@@ -313,7 +377,14 @@ pub struct Pending {
 
 impl Pending {
     fn new(event: Event, admission: Admission, waiter: Option<(Arc<crate::intake::Waiter>, usize)>) -> Pending {
-        Pending { event, admission, waiter, enrichments: Vec::new(), plugin_failure: None, incidents: Vec::new() }
+        Pending {
+            event,
+            admission,
+            waiter,
+            enrichments: Vec::new(),
+            plugin_failure: None,
+            incidents: Vec::new(),
+        }
     }
 }
 

@@ -8,7 +8,10 @@ use crate::rules::policy_from_json;
 
 /// The policies of all correlators. They apply before the rules of people of the same priority.
 pub fn as_rules(tenant: &TenantId, plugins: &PluginSet) -> Vec<Rule> {
-    let correlators = plugins.plugins.iter().filter(|plugin| plugin.role() == Role::Correlator);
+    let correlators = plugins
+        .plugins
+        .iter()
+        .filter(|plugin| plugin.role() == Role::Correlator);
     correlators.flat_map(|plugin| plugin_rules(tenant, plugin)).collect()
 }
 

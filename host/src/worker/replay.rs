@@ -24,14 +24,30 @@ pub(super) fn run(worker: &mut Worker) -> Result<(), WorkerError> {
     if begin >= end {
         return Ok(());
     }
-    tracing::info!(from = begin.0 + 1, to = end.0, "applying journal entries that were accepted and not yet applied");
+    tracing::info!(
+        from = begin.0 + 1,
+        to = end.0,
+        "applying journal entries that were accepted and not yet applied"
+    );
     let mut next = begin.next();
     let mut said = begin.0;
     while next <= end {
-        let entries = worker.parts.journal.read_from(next, READ_ENTRIES, READ_BYTES).map_err(journal_error)?;
-        let Some(last) = entries.last().map(|entry| entry.seq) else { break };
+        let entries = worker
+            .parts
+            .journal
+            .read_from(next, READ_ENTRIES, READ_BYTES)
+            .map_err(journal_error)?;
+        let Some(last) = entries.last().map(|entry| entry.seq) else {
+            break;
+        };
         next = last.next();
-        worker.apply(entries.into_iter().filter(|entry| entry.seq <= end).filter_map(accepted).collect())?;
+        worker.apply(
+            entries
+                .into_iter()
+                .filter(|entry| entry.seq <= end)
+                .filter_map(accepted)
+                .collect(),
+        )?;
         worker.flush_if_due()?;
         if next.0 - said > SAY_EVERY {
             said = next.0;
@@ -39,14 +55,23 @@ pub(super) fn run(worker: &mut Worker) -> Result<(), WorkerError> {
         }
     }
     // Entries lost with a damaged block are reported by the journal; the cursor must not wait for them.
-    worker.parts.progress.set_applied(Seq(end.0.max(worker.parts.progress.applied().0)));
+    worker
+        .parts
+        .progress
+        .set_applied(Seq(end.0.max(worker.parts.progress.applied().0)));
     tracing::info!(applied = end.0, "journal is applied");
     Ok(())
 }
 
 fn accepted(entry: Entry) -> Option<Accepted> {
     let item = match entry.body {
-        EntryBody::Alert { event_id, provider, api_key_name, document, id_generated } => {
+        EntryBody::Alert {
+            event_id,
+            provider,
+            api_key_name,
+            document,
+            id_generated,
+        } => {
             let alert = match json::parse(&document) {
                 Ok(Value::Object(attributes)) => normalise::reread(attributes, &provider, id_generated).ok()?,
                 _ => {
@@ -55,10 +80,23 @@ fn accepted(entry: Entry) -> Option<Accepted> {
                 }
             };
             let digest = content_digest(&alert.attributes, id_generated);
-            Item::Alert(Box::new(NewAlert { event_id, provider, api_key_name, digest, alert, document: Vec::new() }))
+            Item::Alert(Box::new(NewAlert {
+                event_id,
+                provider,
+                api_key_name,
+                digest,
+                alert,
+                document: Vec::new(),
+            }))
         }
         EntryBody::Command { actor, command } => Item::Command { actor, command },
         EntryBody::DeadLetter { provider, reason, raw } => Item::DeadLetter { provider, reason, raw },
     };
-    Some(Accepted { seq: entry.seq, at: entry.accepted, tenant: entry.tenant, item, waiter: None })
+    Some(Accepted {
+        seq: entry.seq,
+        at: entry.accepted,
+        tenant: entry.tenant,
+        item,
+        waiter: None,
+    })
 }

@@ -79,15 +79,27 @@ impl Stage<'_> {
                     apply_patch(plugin.name(), event, patch.changes);
                 }
             }
-            kv_writes.extend(outcome.kv_writes.into_iter().map(|write| (plugin.name().to_owned(), write)));
+            kv_writes.extend(
+                outcome
+                    .kv_writes
+                    .into_iter()
+                    .map(|write| (plugin.name().to_owned(), write)),
+            );
         }
         kv_writes
     }
 
     /// Lets every correlator judge the batch.
     pub fn correlate(&self, plugins: &PluginSet, events: &mut [&mut Pending], rules: &mut Tenant) -> Correlated {
-        let mut correlated = Correlated { verdicts: vec![Vec::new(); events.len()], ..Correlated::default() };
-        for plugin in plugins.plugins.iter().filter(|plugin| plugin.role() == Role::Correlator) {
+        let mut correlated = Correlated {
+            verdicts: vec![Vec::new(); events.len()],
+            ..Correlated::default()
+        };
+        for plugin in plugins
+            .plugins
+            .iter()
+            .filter(|plugin| plugin.role() == Role::Correlator)
+        {
             if plugin.description().takes_rules && rules.book.rules().is_empty() {
                 continue;
             }
@@ -108,7 +120,12 @@ impl Stage<'_> {
                 }
             }
             correlated.failures.extend(outcome.findings.failures);
-            correlated.kv_writes.extend(outcome.kv_writes.into_iter().map(|write| (plugin.name().to_owned(), write)));
+            correlated.kv_writes.extend(
+                outcome
+                    .kv_writes
+                    .into_iter()
+                    .map(|write| (plugin.name().to_owned(), write)),
+            );
         }
         correlated
     }
@@ -127,27 +144,41 @@ impl Stage<'_> {
             return Some(Arc::clone(&planned.columns));
         }
         // Policies of other plugins have no condition to evaluate.
-        let of_people = rules.book.rules().iter().filter(|live| !live.rule.draft.condition.is_empty());
+        let of_people = rules
+            .book
+            .rules()
+            .iter()
+            .filter(|live| !live.rule.draft.condition.is_empty());
         let specs: Vec<RuleSpec> = of_people.map(|live| live.rule.spec()).collect();
         let mut columns = wanted;
-        match self.runtime.block_on(plugin.configure(self.tenant, rules.version, &specs)) {
+        match self
+            .runtime
+            .block_on(plugin.configure(self.tenant, rules.version, &specs))
+        {
             Ok(reports) => {
                 for report in reports {
                     match report.outcome {
                         Ok(accepted) => columns.extend(accepted.columns.iter().map(|name| Column::new(name))),
                         Err(diagnostics) => {
-                            let why = diagnostics.first().map_or("no reason given", |first| first.message.as_str());
+                            let why = diagnostics
+                                .first()
+                                .map_or("no reason given", |first| first.message.as_str());
                             tracing::warn!(plugin = plugin.name(), rule = %report.rule, "plugin refused a rule: {why}");
                         }
                     }
                 }
             }
-            Err(error) => tracing::error!(plugin = plugin.name(), %error, "plugin could not be configured with the rules"),
+            Err(error) => {
+                tracing::error!(plugin = plugin.name(), %error, "plugin could not be configured with the rules")
+            }
         }
         columns.sort_by(|a, b| a.name.cmp(&b.name));
         columns.dedup();
         let columns = Arc::new(columns);
-        let planned = Planned { hash: plugin.hash().to_owned(), columns: Arc::clone(&columns) };
+        let planned = Planned {
+            hash: plugin.hash().to_owned(),
+            columns: Arc::clone(&columns),
+        };
         rules.columns.by_plugin.insert(plugin.name().to_owned(), planned);
         Some(columns)
     }
@@ -157,16 +188,32 @@ impl Stage<'_> {
         let key = |event: &&mut Pending| (event.event.event_id.clone(), event.event.alert.fingerprint.clone());
         let row = |event: &&mut Pending| -> Vec<Scalar> {
             let attributes = &event.event.alert.attributes;
-            columns.unwrap_or_default().iter().map(|column| column.of(attributes, json::to_text)).collect()
+            columns
+                .unwrap_or_default()
+                .iter()
+                .map(|column| column.of(attributes, json::to_text))
+                .collect()
         };
         let document = |event: &&mut Pending| json::object_to_vec(&event.event.alert.attributes);
         Batch {
             tenant: self.tenant.clone(),
             now: self.now,
             keys: events.iter().map(key).collect(),
-            columns: columns.unwrap_or_default().iter().map(|column| column.name.clone()).collect(),
-            rows: if columns.is_some() { events.iter().map(row).collect() } else { Vec::new() },
-            documents: if columns.is_some() { Vec::new() } else { events.iter().map(document).collect() },
+            columns: columns
+                .unwrap_or_default()
+                .iter()
+                .map(|column| column.name.clone())
+                .collect(),
+            rows: if columns.is_some() {
+                events.iter().map(row).collect()
+            } else {
+                Vec::new()
+            },
+            documents: if columns.is_some() {
+                Vec::new()
+            } else {
+                events.iter().map(document).collect()
+            },
         }
     }
 
@@ -174,7 +221,10 @@ impl Stage<'_> {
     fn must_hold(&self, plugin: &Plugin, failed: usize, of: usize) -> bool {
         let hold = failed > 0 && failed == of && of > 1 && self.required.iter().any(|name| name == plugin.name());
         if hold {
-            tracing::error!(plugin = plugin.name(), "required plugin fails on every alert; holding the line");
+            tracing::error!(
+                plugin = plugin.name(),
+                "required plugin fails on every alert; holding the line"
+            );
             std::thread::sleep(RETRY);
         }
         hold
@@ -184,11 +234,17 @@ impl Stage<'_> {
         if failed.is_empty() {
             return;
         }
-        let label = PluginLabel { plugin: plugin.name().to_owned() };
-        self.metrics.plugin_failures.get_or_create(&label).inc_by(failed.len() as u64);
+        let label = PluginLabel {
+            plugin: plugin.name().to_owned(),
+        };
+        self.metrics
+            .plugin_failures
+            .get_or_create(&label)
+            .inc_by(failed.len() as u64);
         for (at, reason) in failed {
             if let Some(event) = events.get_mut(*at) {
-                event.plugin_failure = Some(cut(&format!("{}: {reason}", plugin.name()), MAX_ERROR_TEXT_BYTES).to_owned());
+                event.plugin_failure =
+                    Some(cut(&format!("{}: {reason}", plugin.name()), MAX_ERROR_TEXT_BYTES).to_owned());
             }
         }
     }
@@ -208,7 +264,10 @@ fn apply_patch(plugin: &str, event: &mut Pending, changes: Vec<Change>) {
             Change::Set { path, .. } | Change::Remove { path } => path.clone(),
         };
         let keys = split_path(&path);
-        if keys.first().is_none_or(|first| first.is_empty() || FIXED_ATTRIBUTES.contains(&first.as_str())) {
+        if keys
+            .first()
+            .is_none_or(|first| first.is_empty() || FIXED_ATTRIBUTES.contains(&first.as_str()))
+        {
             event.plugin_failure = Some(format!("{plugin}: may not change attribute: {path}"));
             continue;
         }
@@ -250,7 +309,12 @@ pub fn judged<'a>(
         let judgement = Judgement {
             rule,
             group: GroupKey::new(verdict.group_key.clone()),
-            branches: verdict.branches.iter().copied().filter(|at| (*at as usize) < rule.rule.draft.branches.len()).collect::<BranchSet>(),
+            branches: verdict
+                .branches
+                .iter()
+                .copied()
+                .filter(|at| (*at as usize) < rule.rule.draft.branches.len())
+                .collect::<BranchSet>(),
             columns,
             read: &verdict.read,
             plugin: (plugin.name(), &plugin.description().version),
@@ -276,7 +340,9 @@ pub fn note_rule_failures<V: StateView>(
     metrics: &Metrics,
 ) -> Result<(), StateError> {
     for failure in failures {
-        let Some(event) = events.get(failure.alert) else { continue };
+        let Some(event) = events.get(failure.alert) else {
+            continue;
+        };
         metrics.rule_errors.inc();
         let stats = working.stats_mut(tenant, &failure.rule)?;
         stats.errors += 1;

@@ -8,6 +8,8 @@ mod commands;
 mod group;
 mod members;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

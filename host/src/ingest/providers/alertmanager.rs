@@ -17,11 +17,15 @@ pub fn webhook(mut body: Object, source: &str) -> Result<Vec<Object>, String> {
 }
 
 fn one(alert: Value, source: &str) -> Result<Object, String> {
-    let Value::Object(alert) = alert else { return Err("each of alerts must be an object".into()) };
+    let Value::Object(alert) = alert else {
+        return Err("each of alerts must be an object".into());
+    };
     if !matches!(alert.get("labels"), Some(Value::Object(_))) {
         return Err("an alert of Alertmanager must have labels".into());
     }
-    let state = text_at(&alert, &["status"]).or(text_at(&alert, &["state"])).unwrap_or("firing");
+    let state = text_at(&alert, &["status"])
+        .or(text_at(&alert, &["state"]))
+        .unwrap_or("firing");
     let status = match state {
         "resolved" | "inactive" => "resolved",
         "suppressed" => "suppressed",
@@ -36,7 +40,9 @@ pub fn posted(alert: Object, source: &str, now: Timestamp) -> Result<Object, Str
     if !matches!(alert.get("labels"), Some(Value::Object(_))) {
         return Err("an alert must have labels".into());
     }
-    let ended = text_at(&alert, &["endsAt"]).and_then(time::parse).is_some_and(|at| at.0 > 0 && at <= now);
+    let ended = text_at(&alert, &["endsAt"])
+        .and_then(time::parse)
+        .is_some_and(|at| at.0 > 0 && at <= now);
     Ok(formatted(alert, if ended { "resolved" } else { "firing" }, source))
 }
 
@@ -60,7 +66,11 @@ fn formatted(mut alert: Object, status: &str, source: &str) -> Object {
     set_text(&mut object, "severity", Some(level));
     object.set("source", Value::List(vec![Value::Text(source.to_owned())]));
     set_text(&mut object, "description", description.as_deref());
-    let label = |keys: &[&str]| keys.iter().find_map(|key| text_at(&alert, &["labels", key])).map(str::to_owned);
+    let label = |keys: &[&str]| {
+        keys.iter()
+            .find_map(|key| text_at(&alert, &["labels", key]))
+            .map(str::to_owned)
+    };
     set_text(&mut object, "service", label(&["service", "job"]).as_deref());
     set_text(&mut object, "environment", label(&["environment", "env"]).as_deref());
     set_text(&mut object, "url", text_at(&alert, &["generatorURL"]));
@@ -81,9 +91,10 @@ fn formatted(mut alert: Object, status: &str, source: &str) -> Object {
 /// FNV-1a over the sorted names and values, each followed by the byte 255.
 fn label_fingerprint(labels: Option<&Value>) -> String {
     let mut pairs: Vec<(&str, &str)> = match labels {
-        Some(Value::Object(labels)) => {
-            labels.iter().filter_map(|(name, value)| Some((name, value.as_text()?))).collect()
-        }
+        Some(Value::Object(labels)) => labels
+            .iter()
+            .filter_map(|(name, value)| Some((name, value.as_text()?)))
+            .collect(),
         _ => Vec::new(),
     };
     pairs.sort_unstable();
@@ -121,8 +132,16 @@ mod tests {
             r#"{"id":"Up","name":"Up","status":"firing","severity":"high","source":["alertmanager"],"description":"s","service":"api","url":"http://p/g","startedAt":"2026-01-01T00:00:00Z","fingerprint":"f1","labels":{"alertname":"Up","severity":"error","job":"api"},"annotations":{"summary":"s"}}"#
         );
         assert_eq!(webhook(body("2026-01-01T00:04:00Z"), "alertmanager").unwrap(), alerts);
-        assert!(webhook(object(r#"{"alerts":[{}]}"#), "alertmanager").unwrap_err().contains("labels"));
-        assert!(webhook(object(r#"{"alerts":5}"#), "alertmanager").unwrap_err().contains("list"));
+        assert!(
+            webhook(object(r#"{"alerts":[{}]}"#), "alertmanager")
+                .unwrap_err()
+                .contains("labels")
+        );
+        assert!(
+            webhook(object(r#"{"alerts":5}"#), "alertmanager")
+                .unwrap_err()
+                .contains("list")
+        );
     }
 
     #[test]

@@ -10,12 +10,18 @@ pub fn webhook(body: Object) -> Result<Vec<Object>, String> {
     if body.get("alerts").is_none() {
         return legacy(&body).map(|alert| vec![alert]);
     }
-    let Some(Value::List(raw)) = body.get("alerts").cloned() else { return Err("alerts must be a list".into()) };
+    let Some(Value::List(raw)) = body.get("alerts").cloned() else {
+        return Err("alerts must be a list".into());
+    };
     let mut alerts = alertmanager::webhook(body, "grafana")?;
     for (alert, raw) in alerts.iter_mut().zip(raw) {
         let Value::Object(raw) = raw else { continue };
         for key in ["dashboardURL", "panelURL", "silenceURL", "valueString", "imageURL"] {
-            set_text(alert, if key == "imageURL" { "imageUrl" } else { key }, text_at(&raw, &[key]));
+            set_text(
+                alert,
+                if key == "imageURL" { "imageUrl" } else { key },
+                text_at(&raw, &[key]),
+            );
         }
         if let Some(values) = raw.get("values").filter(|values| !matches!(values, Value::Null)) {
             alert.set("values", values.clone());
@@ -39,7 +45,11 @@ fn legacy(body: &Object) -> Result<Object, String> {
     set_text(&mut alert, "id", Some(name));
     set_text(&mut alert, "name", Some(name));
     set_text(&mut alert, "status", Some(status));
-    set_text(&mut alert, "severity", Some(if state == "alerting" { "critical" } else { "info" }));
+    set_text(
+        &mut alert,
+        "severity",
+        Some(if state == "alerting" { "critical" } else { "info" }),
+    );
     alert.set("source", Value::List(vec![Value::Text("grafana".into())]));
     set_text(&mut alert, "description", text_at(body, &["message"]));
     set_text(&mut alert, "url", text_at(body, &["ruleUrl"]));
@@ -61,7 +71,9 @@ mod tests {
     use crate::json;
 
     fn check(body: &str, expected: Result<&str, &str>) {
-        let Value::Object(object) = json::parse(body.as_bytes()).unwrap() else { panic!("not an object: {body}") };
+        let Value::Object(object) = json::parse(body.as_bytes()).unwrap() else {
+            panic!("not an object: {body}")
+        };
         match (webhook(object), expected) {
             (Ok(alerts), Ok(expected)) => {
                 let list = Value::List(alerts.into_iter().map(Value::Object).collect());
@@ -76,11 +88,15 @@ mod tests {
     fn both_forms_are_read() {
         check(
             r#"{"title":"t","alerts":[{"status":"resolved","labels":{"alertname":"A"},"endsAt":"2026-01-01T00:00:00Z","fingerprint":"f","panelURL":"http://g/p","values":{"B":1.5}}]}"#,
-            Ok(r#"[{"id":"A","name":"A","status":"resolved","severity":"info","source":["grafana"],"fingerprint":"f","endsAt":"2026-01-01T00:00:00Z","labels":{"alertname":"A"},"panelURL":"http://g/p","values":{"B":1.5}}]"#),
+            Ok(
+                r#"[{"id":"A","name":"A","status":"resolved","severity":"info","source":["grafana"],"fingerprint":"f","endsAt":"2026-01-01T00:00:00Z","labels":{"alertname":"A"},"panelURL":"http://g/p","values":{"B":1.5}}]"#,
+            ),
         );
         check(
             r#"{"title":"[Alerting] cpu","ruleName":"cpu","ruleId":7,"state":"alerting","message":"m","tags":{"a":"b"}}"#,
-            Ok(r#"[{"id":"cpu","name":"cpu","status":"firing","severity":"critical","source":["grafana"],"description":"m","fingerprint":"grafana-rule-7","labels":{"a":"b"}}]"#),
+            Ok(
+                r#"[{"id":"cpu","name":"cpu","status":"firing","severity":"critical","source":["grafana"],"description":"m","fingerprint":"grafana-rule-7","labels":{"a":"b"}}]"#,
+            ),
         );
         check(r#"{"hello":1}"#, Err("title and state"));
     }

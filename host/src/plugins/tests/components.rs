@@ -10,7 +10,9 @@ use donjon_core::batch::{KvValue, OnMissingGroup, RuleSpec};
 use donjon_core::{RuleId, TenantId};
 use donjon_runtime::{KvRead, Plugin, Runtime, RuntimeOptions};
 
-use super::super::{PluginDirectory, PluginOptions, PluginState, Preconfigure};
+use super::super::status::PluginState;
+use super::super::{PluginDirectory, Preconfigure};
+use super::options;
 
 struct NoData;
 
@@ -90,7 +92,7 @@ async fn real_plugins_are_loaded_replaced_refused_and_unloaded() {
     copy(&guests, "denied.wasm", &dir.path().join("denied.wasm"));
     let configured = Arc::new(AtomicU32::new(0));
     let runtime = Runtime::new(RuntimeOptions::default()).unwrap();
-    let options = PluginOptions::new(dir.path());
+    let options = options(dir.path());
     let started = PluginDirectory::start(
         options,
         runtime,

@@ -8,6 +8,7 @@ use super::super::directory::Watching;
 use super::super::loader::{Facts, Loader, Unit};
 use super::super::options::{PluginChange, PluginConfig, PluginEvent, PluginOptions, PluginPolicy};
 use super::super::status::{PluginState, PluginStatus};
+use super::options;
 
 const SETTLE: Duration = Duration::from_millis(60);
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -96,9 +97,8 @@ impl Fixture {
             ..PluginConfig::default()
         };
         let options = PluginOptions {
-            settle: SETTLE,
             per_plugin: [("a".to_owned(), granted)].into(),
-            ..PluginOptions::new(dir.path())
+            ..options(dir.path())
         };
         let told = Arc::clone(&events);
         let on_change = Arc::new(move |event| told.lock().unwrap().push(event));
@@ -339,9 +339,8 @@ async fn changes_are_found_without_being_reported() {
     let dir = parent.path().join("plugins");
     let fake = Fake::default();
     let options = PluginOptions {
-        settle: SETTLE,
         rescan: Duration::from_millis(100),
-        ..PluginOptions::new(&dir)
+        ..options(&dir)
     };
     let watching = Watching::start(options, fake, Arc::new(|_| {})).await.unwrap();
     std::fs::rename(&dir, parent.path().join("old")).unwrap();

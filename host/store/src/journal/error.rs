@@ -62,7 +62,11 @@ pub enum JournalError {
 impl JournalError {
     /// A failed sync. Never `DiskFull`, whatever the system said: that would promise that nothing was kept.
     pub(crate) fn sync(path: &Path, source: io::Error) -> JournalError {
-        JournalError::Io { action: "sync", path: path.to_owned(), source }
+        JournalError::Io {
+            action: "sync",
+            path: path.to_owned(),
+            source,
+        }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> JournalError {

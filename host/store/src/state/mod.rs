@@ -9,6 +9,7 @@
 
 mod keys;
 mod kv;
+mod mark;
 mod memory;
 mod open;
 mod reader;
@@ -84,6 +85,8 @@ impl From<RecordError> for CommitError {
 pub struct State {
     reader: StateReader,
     writer: Mutex<Writer>,
+    /// None in memory.
+    mark: Option<mark::Mark>,
 }
 
 struct Writer {
@@ -96,13 +99,15 @@ impl State {
     /// Derived state in memory: for tests and rehearsals. Same keys, same bytes, gone when dropped.
     #[must_use]
     pub fn in_memory() -> State {
-        State::over(Arc::new(memory::MemoryKv::default()), Meta::default())
+        State::over(Arc::new(memory::MemoryKv::default()), Meta::default(), None)
     }
 
-    fn over(kv: Arc<dyn Kv>, meta: Meta) -> State {
+    fn over(kv: Arc<dyn Kv>, meta: Meta, mark: Option<mark::Mark>) -> State {
+        let writer = Mutex::new(Writer { meta, poison: None });
         State {
             reader: StateReader::new(kv),
-            writer: Mutex::new(Writer { meta, poison: None }),
+            writer,
+            mark,
         }
     }
 
@@ -147,11 +152,21 @@ impl State {
     /// # Errors
     /// The store could not write; it refuses further writes.
     pub fn flush(&self) -> Result<(), CommitError> {
-        if let Some(why) = &self.writer().poison {
-            return Err(CommitError::Poisoned { why: why.clone() });
-        }
+        let applied = {
+            let writer = self.writer();
+            if let Some(why) = &writer.poison {
+                return Err(CommitError::Poisoned { why: why.clone() });
+            }
+            writer.meta.applied
+        };
         // Not under the lock: a commit may go on beside it.
-        self.reader.kv().flush().map_err(|KvError(why)| {
+        let flushed = self.reader.kv().flush().and_then(|()| match &self.mark {
+            Some(mark) => mark
+                .write(applied)
+                .map_err(|error| KvError(format!("write mark: {error}"))),
+            None => Ok(()),
+        });
+        flushed.map_err(|KvError(why)| {
             self.writer().poison = Some(why.clone());
             CommitError::Store { why }
         })

@@ -5,7 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use donjon_core::Seq;
+
 use super::kv::{Kv, Order, Page};
+use super::mark::Mark;
 use super::sled_kv::{DB_FILE, OpenFailure, SledKv};
 use super::{State, StateOptions, keys};
 use crate::data_dir::sync_dir;
@@ -16,8 +19,16 @@ use crate::record::{Meta, RecordError, Stored};
 pub enum Reopened {
     /// There was none.
     Fresh,
-    /// As it was left.
+    /// As it was left, or at least as it was when it was last flushed.
     Existing,
+    /// It opened as it was earlier: what was durable is lost, and the caller replays from the cursor as always. If the
+    /// journal no longer reaches back that far, what its freed days said is lost for good.
+    WentBack {
+        /// The cursor at the last flush.
+        flushed: Seq,
+        /// The cursor now.
+        applied: Seq,
+    },
     /// It did not open: it was put aside and begun anew. The cursor is 0, the caller replays the whole journal.
     Rebuilt {
         /// Where the old files are.
@@ -71,13 +82,13 @@ impl State {
         fs::create_dir_all(dir).map_err(io)?;
         let existed = dir.join(DB_FILE).exists();
         let why = match open_existing(dir, options) {
-            Ok(state) => {
-                if !existed {
+            Ok((state, progress)) => match judge(existed, &progress) {
+                Verdict::Good(how) => {
                     sync_dir(dir).map_err(io)?;
-                    return Ok((state, Reopened::Fresh));
+                    return Ok((state, how));
                 }
-                return Ok((state, Reopened::Existing));
-            }
+                Verdict::Empty(why) => why,
+            },
             Err(Failure::Environment(source)) => return Err(io(source)),
             Err(Failure::Newer(why)) => {
                 return Err(StateOpenError::Newer {
@@ -90,7 +101,7 @@ impl State {
         let moved_to = set_aside(dir).map_err(io)?;
         fs::create_dir_all(dir).map_err(io)?;
         match open_existing(dir, options) {
-            Ok(state) => {
+            Ok((state, _)) => {
                 sync_dir(dir).map_err(io)?;
                 Ok((state, Reopened::Rebuilt { moved_to, why }))
             }
@@ -109,13 +120,43 @@ enum Failure {
     Broken(String),
 }
 
-fn open_existing(dir: &Path, options: StateOptions) -> Result<State, Failure> {
+/// What to make of a state that opened.
+enum Verdict {
+    Good(Reopened),
+    /// It lost everything.
+    Empty(String),
+}
+
+/// How far a state that opened is, and how far it was.
+struct Progress {
+    applied: Seq,
+    flushed: Option<Seq>,
+}
+
+fn judge(existed: bool, progress: &Progress) -> Verdict {
+    let applied = progress.applied;
+    match progress.flushed {
+        Some(flushed) if applied == Seq(0) && flushed > applied => Verdict::Empty(format!(
+            "it opened empty: expected a cursor of at least {flushed}, found 0"
+        )),
+        Some(flushed) if applied < flushed => Verdict::Good(Reopened::WentBack { flushed, applied }),
+        _ if existed => Verdict::Good(Reopened::Existing),
+        _ => Verdict::Good(Reopened::Fresh),
+    }
+}
+
+fn open_existing(dir: &Path, options: StateOptions) -> Result<(State, Progress), Failure> {
+    let (mark, flushed) = Mark::open(dir).map_err(Failure::Environment)?;
     let kv = SledKv::open(dir, options.cache_bytes).map_err(|failure| match failure {
         OpenFailure::Environment(error) => Failure::Environment(error),
         OpenFailure::Broken(why) => Failure::Broken(why),
     })?;
     let meta = read_meta(&kv)?;
-    Ok(State::over(Arc::new(kv), meta))
+    let progress = Progress {
+        applied: meta.applied,
+        flushed,
+    };
+    Ok((State::over(Arc::new(kv), meta, Some(mark)), progress))
 }
 
 /// The cursor. Every commit writes it, so records without one are what is left of a broken store.

@@ -146,7 +146,10 @@ fn run(dir: &Path, plan: &SharedPlan) -> (Vec<u64>, bool) {
             Err(JournalError::Poisoned { .. }) => poisoned = true,
             Err(JournalError::DiskFull { .. }) => assert_eq!(plan.lock().unwrap().fault, Some(Fault::Full)),
             Err(JournalError::Io { action: "sync", .. }) => {
-                assert!(matches!(journal.append(&[]).unwrap_err(), JournalError::Poisoned { .. }));
+                assert!(matches!(
+                    journal.append(&[]).unwrap_err(),
+                    JournalError::Poisoned { .. }
+                ));
                 poisoned = true;
             }
             Err(JournalError::Io { .. }) => assert_eq!(plan.lock().unwrap().fault, Some(Fault::Broken)),

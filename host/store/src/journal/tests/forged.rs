@@ -96,7 +96,12 @@ fn entry_lengths_that_leave_the_block_are_damage() {
 #[test]
 fn a_block_inside_of_an_entry_is_not_taken_for_one() {
     let temp = tempfile::tempdir().unwrap();
-    let mut inner = BlockHeader { body_crc: crc32fast::hash(b"0123456789"), ..header() }.to_bytes(32).to_vec();
+    let mut inner = BlockHeader {
+        body_crc: crc32fast::hash(b"0123456789"),
+        ..header()
+    }
+    .to_bytes(32)
+    .to_vec();
     inner.extend_from_slice(b"0123456789");
     write(temp.path(), JournalOptions::default(), &entries(0..30));
     write(temp.path(), JournalOptions::default(), &entries(30..33));
@@ -107,7 +112,10 @@ fn a_block_inside_of_an_entry_is_not_taken_for_one() {
     fs::write(file, bytes).unwrap();
     let (journal, report) = Journal::open(temp.path(), small()).unwrap();
     assert_eq!(numbers(&read_all(&journal.reader())), [30, 31, 32]);
-    assert_eq!((report.damage[0].first_lost, report.damage[0].last_lost), (Seq(1), Seq(30)));
+    assert_eq!(
+        (report.damage[0].first_lost, report.damage[0].last_lost),
+        (Seq(1), Seq(30))
+    );
 }
 
 #[test]

@@ -1,0 +1,184 @@
+//! Reads the configuration and says in plain words what is wrong with it. Knows the layers, not the values.
+
+use std::path::Path;
+
+use figment::Figment;
+use figment::error::Kind;
+use figment::providers::{Env, Format, Serialized, Toml};
+
+use super::Config;
+
+/// Variables with our prefix that are not configuration keys.
+const OTHER_VARIABLES: [&str; 4] = ["DONJON_URL", "DONJON_API_KEY", "DONJON_CONFIG", "DONJON_TOOLCHAIN_DIR"];
+
+/// The configuration is not usable; the text says where, what, and what is near.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A key nobody knows.
+    #[error("unknown configuration key{at}: {key}{hint}")]
+    UnknownKey {
+        /// The table or source.
+        at: String,
+        /// The key.
+        key: String,
+        /// The nearest known key.
+        hint: String,
+    },
+    /// A value that does not fit.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Reads the configuration from a file (if any) and the environment.
+///
+/// # Errors
+/// When the file cannot be read, a key is unknown or a value does not fit.
+pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(file) = file {
+        if !file.is_file() {
+            return Err(ConfigError::Invalid(format!(
+                "configuration file not found: {}",
+                file.display()
+            )));
+        }
+        figment = figment.merge(Toml::file_exact(file));
+    }
+    check_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
+    let config: Config = figment
+        .merge(
+            Env::prefixed("DONJON_")
+                .filter(|name| name.as_str().contains("__"))
+                .split("__"),
+        )
+        .extract()
+        .map_err(|error| readable(&error))?;
+    config.check()?;
+    Ok(config)
+}
+
+fn check_variables(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
+    for name in names {
+        let ours = name.starts_with("DONJON_") && !name.starts_with("DONJON_TEST_") && !name.contains("__");
+        if ours && !OTHER_VARIABLES.contains(&name.as_str()) {
+            let hint = "; section and key are joined by two underscores, like DONJON_SERVER__LISTEN".to_owned();
+            return Err(ConfigError::UnknownKey {
+                at: " in the environment".into(),
+                key: name,
+                hint,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn readable(error: &figment::Error) -> ConfigError {
+    let table = error.path.join(".");
+    let at = if table.is_empty() {
+        String::new()
+    } else {
+        format!(" in [{table}]")
+    };
+    match &error.kind {
+        Kind::UnknownField(key, known) => {
+            // figment puts the unknown key at the end of the path.
+            let table = error
+                .path
+                .iter()
+                .take_while(|part| *part != key)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(".");
+            let at = if table.is_empty() {
+                String::new()
+            } else {
+                format!(" in [{table}]")
+            };
+            ConfigError::UnknownKey {
+                at,
+                key: key.clone(),
+                hint: nearest(key, known),
+            }
+        }
+        _ => {
+            let file = error
+                .metadata
+                .as_ref()
+                .map(|source| source.name.to_string())
+                .unwrap_or_default();
+            ConfigError::Invalid(format!("configuration value does not fit{at}: {} ({file})", error.kind))
+        }
+    }
+}
+
+fn nearest(key: &str, known: &[&str]) -> String {
+    match known
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)))
+    {
+        Some(best) if strsim::jaro_winkler(key, best) > 0.7 => format!("; did you mean `{best}`?"),
+        _ => format!("; known here: {}", known.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(toml: &str, expected: Result<(), &str>) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("donjon.toml");
+        std::fs::write(&file, toml).unwrap();
+        match (load(Some(&file)), expected) {
+            (Ok(_), Ok(())) => {}
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{toml}: {error}"),
+            (Ok(_), Err(part)) => panic!("{toml}: accepted, wanted: {part}"),
+            (Err(error), Ok(())) => panic!("{toml}: {error}"),
+        }
+    }
+
+    #[test]
+    fn configuration_errors_name_the_place_and_the_nearest_key() {
+        check("", Ok(()));
+        check("[server]\nlisten = \"127.0.0.1:0\"", Ok(()));
+        check("[server]\nlisten = \"0.0.0.0:80\"", Err("others can reach"));
+        check(
+            "[server]\nlisen = \"127.0.0.1:0\"",
+            Err("in [server]: lisen; did you mean `listen`?"),
+        );
+        check(
+            "[sever]\n",
+            Err("unknown configuration key: sever; did you mean `server`?"),
+        );
+        check("[storage]\ndurability = \"never\"", Err("in [storage.durability]"));
+        check("[auth]\nmode = \"api_key\"", Err("no [[auth.keys]] entry"));
+        check(
+            "[[auth.keys]]\nname = \"a\"\ntenant = \"t\"\nrole = \"admin\"",
+            Err("exactly one of"),
+        );
+        check(
+            "[[auth.keys]]\nname = \"a\"\nkey_file = \"/none\"\ntenant = \"t\"\nrole = \"noc\"",
+            Err("/none"),
+        );
+        check("[ingest]\nmax_items = 0", Err("above zero: ingest.max_items"));
+        check("this is not toml", Err("does not fit"));
+        check(
+            "[plugins.rules]\ngrants = [\"kv\"]\n[plugins.rules.config]\nanything = 1",
+            Ok(()),
+        );
+    }
+
+    #[test]
+    fn variables_without_a_section_are_refused() {
+        assert!(
+            check_variables(
+                ["DONJON_SERVER__LISTEN", "DONJON_URL", "HOME"]
+                    .map(String::from)
+                    .into_iter()
+            )
+            .is_ok()
+        );
+        let error = check_variables(["DONJON_LISTEN".to_owned()].into_iter()).unwrap_err();
+        assert!(error.to_string().contains("DONJON_LISTEN"));
+    }
+}
