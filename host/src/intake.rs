@@ -2,31 +2,28 @@
 //! under way share the next (group commit). A request is answered only once its entries are on stable storage (I1).
 //! Knows nothing of HTTP, and nothing of what entries mean.
 
+mod thread;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use donjon_core::command::{Command, CommandOutcome};
 use donjon_core::digest::ContentDigest;
 use donjon_core::{Alert, EventId, IncidentId, Seq, TenantId, Timestamp};
-use donjon_store::journal::{EntryBody, Journal, JournalError, NewEntry, RetentionPolicy, freeable};
-use donjon_store::{DataDir, Day};
+use donjon_store::DataDir;
+use donjon_store::journal::{Journal, RetentionPolicy};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
+use thread::{FreeSpace, JournalThread};
 
 /// Requests waiting for the journal.
 const QUEUE_REQUESTS: usize = 4096;
-/// Entries of one group commit; larger requests make a group of their own.
-const GROUP_ENTRIES: usize = 8192;
 /// Groups between the journal and the worker.
 const QUEUE_GROUPS: usize = 16;
-/// How often the journal is looked through for days that may go.
-const RETENTION_EVERY: Duration = Duration::from_secs(60);
-/// How long a look at the free space of the file system is believed.
-const FREE_SPACE_MAX_AGE: Duration = Duration::from_millis(500);
 
 /// What a request brings.
 #[derive(Debug)]
@@ -331,184 +328,5 @@ impl Intake {
         }
         let first = answer.await.map_err(|_| Refused::Stopping)??;
         Ok(Receipt { first, applied })
-    }
-}
-
-struct JournalThread {
-    journal: Journal,
-    requests: Receiver<Request>,
-    to_worker: Sender<Vec<Accepted>>,
-    clock: Clock,
-    progress: Arc<Progress>,
-    metrics: Arc<Metrics>,
-    space: FreeSpace,
-    retention_looked: Instant,
-}
-
-impl JournalThread {
-    fn run(&mut self) {
-        while let Ok(first) = self.requests.recv() {
-            let mut group = vec![first];
-            let mut entries: usize = group.iter().map(|request| request.items.len()).sum();
-            while entries < GROUP_ENTRIES
-                && let Ok(request) = self.requests.try_recv()
-            {
-                entries += request.items.len();
-                group.push(request);
-            }
-            if let Err(refused) = self.space.check() {
-                let (commands, refuse): (Vec<_>, Vec<_>) = group
-                    .into_iter()
-                    .partition(|request| matches!(request.items.first(), Some(Item::Command { .. })));
-                refuse_all(refuse, &refused);
-                group = commands;
-            }
-            if !group.is_empty() && !self.commit(group) {
-                return;
-            }
-            if self.retention_looked.elapsed() >= RETENTION_EVERY {
-                self.retention_looked = Instant::now();
-                self.free_old_days();
-            }
-        }
-    }
-
-    /// Frees days below every cursor (I8). The only cursor so far is the worker's, as far as it survives a crash.
-    fn free_old_days(&mut self) {
-        let (segments, today) = (self.journal.reader().segments(), Day::of(self.clock.now()));
-        let days = freeable(
-            &segments,
-            &[self.progress.flushed()],
-            &self.space.options.retention,
-            today,
-        );
-        if days.is_empty() {
-            return;
-        }
-        match self.journal.free(&days) {
-            Ok(_) => tracing::info!(days = days.len(), "freed old days of the journal"),
-            Err(error) => tracing::warn!(%error, "old days of the journal could not be freed; trying again later"),
-        }
-    }
-
-    /// One group commit. False once the worker is gone.
-    fn commit(&mut self, mut group: Vec<Request>) -> bool {
-        let at = self.clock.now();
-        let entries: Vec<NewEntry> = group.iter_mut().flat_map(|request| entries_of(request, at)).collect();
-        let count = entries.len();
-        let appended = self
-            .journal
-            .append(&entries)
-            .and_then(|seqs| self.journal.sync().map(|()| seqs));
-        drop(entries);
-        let first = match appended {
-            Ok(seqs) => *seqs.start(),
-            Err(error) => {
-                tracing::error!(%error, "journal refused {count} entries; their senders were told");
-                refuse_all(group, &refusal(&error));
-                return true;
-            }
-        };
-        let last = Seq(first.0 + count as u64 - 1);
-        self.progress.accepted.store(last.0, Ordering::SeqCst);
-        self.metrics.journal_seq.set(i64::try_from(last.0).unwrap_or(i64::MAX));
-        #[expect(clippy::cast_precision_loss, reason = "a group has few entries")]
-        self.metrics.journal_group_entries.observe(count as f64);
-        let accepted = acknowledge(group, first, at, &self.metrics);
-        self.to_worker.send(accepted).is_ok()
-    }
-}
-
-/// Answers every request of a durable group and hands its items on.
-fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, metrics: &Metrics) -> Vec<Accepted> {
-    let mut seq = first;
-    let mut accepted = Vec::new();
-    for request in group {
-        let request_first = seq;
-        for (index, item) in request.items.into_iter().enumerate() {
-            let waiter = request.waiter.as_ref().map(|waiter| (Arc::clone(waiter), index));
-            accepted.push(Accepted {
-                seq,
-                at,
-                tenant: request.tenant.clone(),
-                item,
-                waiter,
-            });
-            seq = seq.next();
-        }
-        metrics
-            .journal_commit_seconds
-            .observe(request.arrived.elapsed().as_secs_f64());
-        // The client may have gone away; its alerts are accepted all the same.
-        let _ = request.reply.send(Ok(request_first));
-    }
-    accepted
-}
-
-fn refuse_all(group: Vec<Request>, refused: &Refused) {
-    for request in group {
-        let _ = request.reply.send(Err(refused.clone()));
-    }
-}
-
-fn refusal(error: &JournalError) -> Refused {
-    match error {
-        JournalError::DiskFull { .. } => Refused::DiskFull(error.to_string()),
-        _ => Refused::Broken(error.to_string()),
-    }
-}
-
-/// The journal's entries of a request. Documents and raw bytes move there; the worker needs only the parsed alert.
-fn entries_of(request: &mut Request, at: Timestamp) -> Vec<NewEntry> {
-    let tenant = &request.tenant;
-    let entry = |body| NewEntry {
-        accepted: at,
-        tenant: tenant.clone(),
-        body,
-    };
-    request.items.iter_mut().map(|item| entry(body_of(item))).collect()
-}
-
-fn body_of(item: &mut Item) -> EntryBody {
-    match item {
-        Item::Alert(new) => EntryBody::Alert {
-            event_id: new.event_id.clone(),
-            provider: new.provider.clone(),
-            api_key_name: new.api_key_name.clone(),
-            document: std::mem::take(&mut new.document),
-            id_generated: new.alert.id_generated,
-        },
-        Item::DeadLetter { provider, reason, raw } => EntryBody::DeadLetter {
-            provider: provider.clone(),
-            reason: reason.clone(),
-            raw: std::mem::take(raw),
-        },
-        Item::Command { actor, command } => EntryBody::Command {
-            actor: actor.clone(),
-            command: command.clone(),
-        },
-    }
-}
-
-/// Watches the space that is left, so that the store never meets a full disk unprepared.
-struct FreeSpace {
-    options: IntakeOptions,
-    looked: Option<Instant>,
-    problem: Option<Refused>,
-}
-
-impl FreeSpace {
-    fn check(&mut self) -> Result<(), Refused> {
-        if self.looked.is_none_or(|looked| looked.elapsed() >= FREE_SPACE_MAX_AGE) {
-            self.looked = Some(Instant::now());
-            self.problem = self.look();
-        }
-        self.problem.clone().map_or(Ok(()), Err)
-    }
-
-    fn look(&self) -> Option<Refused> {
-        let free = self.options.data_dir.available_bytes().ok()?;
-        let wanted = self.options.min_free_bytes;
-        (free < wanted).then(|| Refused::DiskFull(format!("{free} bytes are free, storage.min_free_bytes is {wanted}")))
     }
 }

@@ -10,6 +10,7 @@ mod http;
 mod ingest;
 mod intake;
 mod json;
+mod plugin_kv;
 mod plugins;
 mod rules;
 mod serve;

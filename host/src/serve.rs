@@ -20,7 +20,7 @@ use crate::http::auth::Auth;
 use crate::http::{App, Shared};
 use crate::intake::{Intake, IntakeOptions, Progress};
 use crate::telemetry::{self, Metrics};
-use crate::worker::{Worker, WorkerParts};
+use crate::worker::{Worker, WorkerError, WorkerParts};
 
 mod plugin_wiring;
 mod starter;
@@ -127,6 +127,8 @@ async fn serve(config: Config, manual_clock: bool, handle: tokio::runtime::Handl
         journal: reader.clone(),
         groups,
         plugins: plugins.directory.set(),
+        pending_kv: plugins.pending_kv,
+        stopping: stopping.clone(),
         required_plugins: required_plugins(&config),
         runtime: handle,
         progress: Arc::clone(&progress),
@@ -208,6 +210,10 @@ fn spawn_worker(
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
     let run = move || {
         if let Err(error) = Worker::new(parts).and_then(Worker::run) {
+            if matches!(error, WorkerError::Held) {
+                tracing::warn!("{error}");
+                return;
+            }
             tracing::error!(%error, "worker stopped; nothing accepted is lost, the next start goes on from the journal");
             broken.store(true, Ordering::SeqCst);
             stopping.cancel();

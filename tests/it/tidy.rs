@@ -51,7 +51,7 @@ const FORBIDDEN_CRATES: [(&str, &[&str], &[&str]); 6] = [
 
 /// Modules of the host, each with the modules that it may name. Arrows go down only; `api` and `ingest` never meet, but
 /// for the router that `api` puts together.
-const HOST_EDGES: [(&str, &[&str]); 14] = [
+const HOST_EDGES: [(&str, &[&str]); 15] = [
     (
         "main",
         &[
@@ -63,6 +63,7 @@ const HOST_EDGES: [(&str, &[&str]); 14] = [
             "ingest",
             "intake",
             "json",
+            "plugin_kv",
             "plugins",
             "rules",
             "serve",
@@ -80,6 +81,7 @@ const HOST_EDGES: [(&str, &[&str]); 14] = [
             "config",
             "http",
             "intake",
+            "plugin_kv",
             "plugins",
             "rules",
             "telemetry",
@@ -92,9 +94,13 @@ const HOST_EDGES: [(&str, &[&str]); 14] = [
         "http",
         &["clock", "config", "ingest", "intake", "plugins", "rules", "telemetry"],
     ),
-    ("worker", &["ingest", "intake", "json", "rules", "telemetry"]),
+    (
+        "worker",
+        &["ingest", "intake", "json", "plugin_kv", "rules", "telemetry"],
+    ),
     ("intake", &["clock", "telemetry"]),
     ("plugins", &[]),
+    ("plugin_kv", &[]),
     ("rules", &["time"]),
     ("telemetry", &["config"]),
     ("clock", &[]),

@@ -136,13 +136,16 @@ async fn alerts(
             states.extend(app.state.alert(&caller.tenant, &link.fingerprint)?);
         }
         let mut items = newest(&app, &caller.tenant, &states)?;
-        for item in &mut items {
-            let fingerprint = item["fingerprint"].as_str().unwrap_or_default().to_owned();
-            if let Some(link) = links.iter().find(|link| link.fingerprint.as_str() == fingerprint) {
-                item["is_created_by_ai"] = false.into();
-                item["linked_at"] = crate::time::format(link.joined).into();
-                item["unlinked_at"] = link.unlinked.map(crate::time::format).into();
-                item["explanation"] = explanation(&link.explanation);
+        for item in items.iter_mut().filter_map(Value::as_object_mut) {
+            let link = item
+                .get("fingerprint")
+                .and_then(Value::as_str)
+                .and_then(|name| links.iter().find(|link| link.fingerprint.as_str() == name));
+            if let Some(link) = link {
+                item.insert("is_created_by_ai".into(), false.into());
+                item.insert("linked_at".into(), crate::time::format(link.joined).into());
+                item.insert("unlinked_at".into(), link.unlinked.map(crate::time::format).into());
+                item.insert("explanation".into(), explanation(&link.explanation));
             }
         }
         Ok(Json(
@@ -166,8 +169,9 @@ async fn set_status(
     let body: Value = serde_json::from_slice(&body)
         .map_err(|error| ApiError::unprocessable("status", format!("malformed JSON: {error}")))?;
     let known = "must be one of firing, acknowledged, resolved, merged, deleted";
-    let status = body["status"]
-        .as_str()
+    let status = body
+        .get("status")
+        .and_then(Value::as_str)
         .and_then(parse_status)
         .ok_or_else(|| ApiError::unprocessable("status", known))?;
     act(app, caller, incident, Command::SetIncidentStatus { incident, status }).await

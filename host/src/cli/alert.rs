@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::client::{ClientOptions, Method, read_input};
-use super::output::{Output, print};
+use super::output::{Output, at, print};
 
 /// Sends a body; prints outcomes with `wait`.
 ///
@@ -28,7 +28,7 @@ pub fn send(
     };
     let answer = client.call(Method::Post, &path, Some(&body), kind)?;
     if wait || output == Output::Json {
-        let rows = answer["events"].as_array().cloned().unwrap_or_default();
+        let rows = at(&answer, "events").as_array().cloned().unwrap_or_default();
         let columns = [
             ("OUTCOME", "outcome"),
             ("FINGERPRINT", "fingerprint"),
@@ -39,16 +39,16 @@ pub fn send(
     } else {
         println!("accepted");
     }
-    for bad in answer["invalid"].as_array().map(Vec::as_slice).unwrap_or_default() {
+    for bad in at(&answer, "invalid").as_array().map(Vec::as_slice).unwrap_or_default() {
         eprintln!(
             "item {} was kept as a refused item: {}",
-            bad["index"],
-            bad["reason"].as_str().unwrap_or_default()
+            at(bad, "index"),
+            at(bad, "reason").as_str().unwrap_or_default()
         );
     }
-    let refused = |event: &Value| event["outcome"] == "invalid";
-    let any = answer["invalid_count"].as_u64().unwrap_or(0) > 0
-        || answer["events"]
+    let refused = |event: &Value| at(event, "outcome") == "invalid";
+    let any = at(&answer, "invalid_count").as_u64().unwrap_or(0) > 0
+        || at(&answer, "events")
             .as_array()
             .is_some_and(|events| events.iter().any(refused));
     if any {

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::WrongInput;
+use super::output::at;
 
 /// Which server, and with which key.
 #[derive(Args, Clone, Debug)]
@@ -70,18 +71,18 @@ impl ClientOptions {
 /// The text of an error answer.
 pub fn readable(value: &Value) -> String {
     let one = |fault: &Value| {
-        let field = fault["loc"]
+        let field = at(fault, "loc")
             .as_array()
             .and_then(|loc| loc.last())
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let place = match (fault["line"].as_u64(), fault["column"].as_u64()) {
+        let place = match (at(fault, "line").as_u64(), at(fault, "column").as_u64()) {
             (Some(line), Some(column)) => format!(" (line {line}, column {column})"),
             _ => String::new(),
         };
-        format!("{field}{place}: {}", fault["msg"].as_str().unwrap_or_default())
+        format!("{field}{place}: {}", at(fault, "msg").as_str().unwrap_or_default())
     };
-    match &value["detail"] {
+    match at(value, "detail") {
         Value::String(text) => text.clone(),
         Value::Array(faults) => faults.iter().map(one).collect::<Vec<_>>().join("; "),
         _ => value.to_string(),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::client::{ClientOptions, Method};
-use super::output::{Output, print};
+use super::output::{Output, at, print};
 
 /// What to list.
 pub struct ListFilter {
@@ -32,7 +32,7 @@ pub fn list(client: &ClientOptions, filter: &ListFilter, output: Output) -> anyh
         }
     }
     let answer = client.call(Method::Get, &path, None, "")?;
-    let rows = answer["items"].as_array().cloned().unwrap_or_default();
+    let rows = at(&answer, "items").as_array().cloned().unwrap_or_default();
     let columns = [
         ("ID", "id"),
         ("STATUS", "status"),
@@ -52,7 +52,7 @@ pub fn list(client: &ClientOptions, filter: &ListFilter, output: Output) -> anyh
 pub fn show(client: &ClientOptions, id: &str, output: Output) -> anyhow::Result<()> {
     let mut incident = client.call(Method::Get, &format!("/incidents/{id}"), None, "")?;
     let alerts = client.call(Method::Get, &format!("/incidents/{id}/alerts?limit=1000"), None, "")?;
-    let items = alerts["items"].as_array().cloned().unwrap_or_default();
+    let items = at(&alerts, "items").as_array().cloned().unwrap_or_default();
     if output == Output::Table {
         for (title, key) in [
             ("name", "user_generated_name"),
@@ -64,12 +64,14 @@ pub fn show(client: &ClientOptions, id: &str, output: Output) -> anyhow::Result<
             ("last seen", "last_seen_time"),
             ("ended", "end_time"),
         ] {
-            println!("{title:<10} {}", incident[key].as_str().unwrap_or("-"));
+            println!("{title:<10} {}", at(&incident, key).as_str().unwrap_or("-"));
         }
         println!();
     }
     let rows: Vec<Value> = items.iter().map(with_reason).collect();
-    incident["alerts"] = Value::Array(items);
+    if let Some(incident) = incident.as_object_mut() {
+        incident.insert("alerts".into(), Value::Array(items));
+    }
     let columns = [
         ("STATUS", "status"),
         ("SEVERITY", "severity"),
@@ -83,8 +85,16 @@ pub fn show(client: &ClientOptions, id: &str, output: Output) -> anyhow::Result<
 
 fn with_reason(alert: &Value) -> Value {
     let mut row = alert.clone();
-    let branches = alert["explanation"]["branches"].as_array().cloned().unwrap_or_default();
-    let texts: Vec<&str> = branches.iter().filter_map(|branch| branch["text"].as_str()).collect();
-    row["because"] = texts.join(" or ").into();
+    let branches = at(alert, "explanation.branches")
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let texts: Vec<&str> = branches
+        .iter()
+        .filter_map(|branch| at(branch, "text").as_str())
+        .collect();
+    if let Some(row) = row.as_object_mut() {
+        row.insert("because".into(), texts.join(" or ").into());
+    }
     row
 }

@@ -32,13 +32,15 @@ pub fn print(rows: &[Value], columns: &[(&str, &str)], output: Output, whole: &V
     println!("{table}");
 }
 
+/// The value at a dotted path of an answer; null where there is none.
+pub fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
+    static NULL: Value = Value::Null;
+    path.split('.')
+        .fold(value, |value, key| value.get(key).unwrap_or(&NULL))
+}
+
 fn cell(row: &Value, path: &str) -> String {
-    let value = if path.is_empty() {
-        row
-    } else {
-        path.split('.').fold(row, |value, key| &value[key])
-    };
-    match value {
+    match if path.is_empty() { row } else { at(row, path) } {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(list) => list.iter().map(|item| cell(item, "")).collect::<Vec<_>>().join(", "),

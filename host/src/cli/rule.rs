@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::WrongInput;
 use super::client::{ClientOptions, Method, read_input};
-use super::output::{Output, print};
+use super::output::{Output, at, print};
 
 /// Lists rules.
 ///
@@ -45,11 +45,11 @@ pub fn apply(client: &ClientOptions, file: &str) -> anyhow::Result<()> {
     let known = client.call(Method::Get, "/rules", None, "")?;
     let known = known.as_array().cloned().unwrap_or_default();
     for rule in &rules {
-        let name = &rule["ruleName"];
+        let name = at(rule, "ruleName");
         match known
             .iter()
-            .find(|known| known["name"] == *name)
-            .and_then(|known| known["id"].as_str())
+            .find(|known| at(known, "name") == name)
+            .and_then(|known| at(known, "id").as_str())
         {
             Some(id) => {
                 call(client, Method::Put, &format!("/rules/{id}"), rule)?;
@@ -59,7 +59,7 @@ pub fn apply(client: &ClientOptions, file: &str) -> anyhow::Result<()> {
                 let created = call(client, Method::Post, "/rules", rule)?;
                 println!(
                     "created {} {}",
-                    created["id"].as_str().unwrap_or_default(),
+                    at(&created, "id").as_str().unwrap_or_default(),
                     name.as_str().unwrap_or_default()
                 );
             }
@@ -69,7 +69,7 @@ pub fn apply(client: &ClientOptions, file: &str) -> anyhow::Result<()> {
 }
 
 fn call(client: &ClientOptions, method: Method, path: &str, rule: &Value) -> anyhow::Result<Value> {
-    let name = rule["ruleName"].as_str().unwrap_or("without a name").to_owned();
+    let name = at(rule, "ruleName").as_str().unwrap_or("without a name").to_owned();
     client
         .call(method, path, Some(rule.to_string().as_bytes()), "application/json")
         .with_context(|| format!("rule {name}"))

@@ -154,9 +154,9 @@ fn detail_of(fault: &Fault) -> Value {
         "value_error"
     };
     let mut detail = json!({"loc": ["body", fault.field], "msg": fault.message, "type": kind});
-    if fault.line > 0 {
-        detail["line"] = fault.line.into();
-        detail["column"] = fault.column.into();
+    if let Some(place) = detail.as_object_mut().filter(|_| fault.line > 0) {
+        place.insert("line".into(), fault.line.into());
+        place.insert("column".into(), fault.column.into());
     }
     detail
 }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use donjon_core::batch::{KvValue, RuleSpec};
+use donjon_core::batch::RuleSpec;
 use donjon_core::settle::RuleBook;
 use donjon_core::state::{StateError, StateView};
-use donjon_runtime::{KvRead, Limits, Plugin, Role, Runtime, RuntimeOptions};
+use donjon_runtime::{Limits, Plugin, Role, Runtime, RuntimeOptions};
 use donjon_store::{DataDir, StateReader};
 use tokio::sync::watch;
 
 use crate::config::{self, Config};
+use crate::plugin_kv::{PendingKv, PluginKv};
 use crate::plugins::{PluginConfig, PluginDirectory, PluginEvent, PluginOptions, PluginPolicy, Preconfigure};
 use crate::telemetry::{Kind, Metrics};
 
@@ -38,33 +39,14 @@ fn runtime(config: &Config, dir: &DataDir) -> anyhow::Result<Arc<Runtime>> {
     Runtime::new(options).context("start the plugin runtime")
 }
 
-/// Plugins read their committed data through this.
-struct CommittedKv(StateReader);
-
-impl KvRead for CommittedKv {
-    fn get(&self, plugin: &str, key: &str) -> Result<Option<KvValue>, String> {
-        self.0.plugin_kv_get(plugin, key).map_err(|error| error.to_string())
-    }
-
-    fn scan(
-        &self,
-        plugin: &str,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, KvValue)>, String> {
-        self.0
-            .plugin_kv_scan(plugin, prefix, after, limit)
-            .map_err(|error| error.to_string())
-    }
-}
-
 /// A started plugin directory, and a counter that grows with every change in it.
 pub struct Started {
     /// The directory.
     pub directory: PluginDirectory,
     /// For clients that follow changes.
     pub changes: watch::Receiver<u64>,
+    /// For the worker: what plugins wrote in the running batch.
+    pub pending_kv: PendingKv,
 }
 
 /// Loads what is in the plugin directory and watches it from then on.
@@ -102,9 +84,17 @@ pub async fn start(
     });
     let reader = state.clone();
     let preconfigure: Preconfigure = Arc::new(move |plugin: Arc<Plugin>| Box::pin(configure(plugin, reader.clone())));
-    let kv = Arc::new(CommittedKv(state.clone()));
+    let pending_kv = PendingKv::default();
+    let kv = Arc::new(PluginKv {
+        committed: state.clone(),
+        pending: pending_kv.clone(),
+    });
     let directory = PluginDirectory::start(options, runtime(config, dir)?, kv, preconfigure, on_change).await?;
-    Ok(Started { directory, changes })
+    Ok(Started {
+        directory,
+        changes,
+        pending_kv,
+    })
 }
 
 fn settings(plugin: &config::Plugin) -> PluginConfig {

@@ -22,9 +22,11 @@ use donjon_runtime::PluginSet;
 use donjon_store::journal::JournalReader;
 use donjon_store::{State, StateReader};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::intake::{Accepted, Applied, Item, Progress};
 use crate::json;
+use crate::plugin_kv::PendingKv;
 use crate::telemetry::{Kind, Metrics};
 
 /// How long the worker waits for work before it looks after other things.
@@ -44,6 +46,10 @@ pub struct WorkerParts {
     pub groups: Receiver<Vec<Accepted>>,
     /// The plugins that serve.
     pub plugins: Arc<ArcSwap<PluginSet>>,
+    /// What plugins wrote in the running batch, for their own later calls.
+    pub pending_kv: PendingKv,
+    /// A stop was asked for: a held line is let go, and replayed at the next start.
+    pub stopping: CancellationToken,
     /// Names of plugins whose failure holds the line.
     pub required_plugins: Vec<String>,
     /// To run the plugins' calls.
@@ -88,6 +94,9 @@ pub enum WorkerError {
     /// Writing.
     #[error("commit derived state: {0}")]
     Commit(String),
+    /// A stop was asked for while a required plugin held the line.
+    #[error("stopped while a required plugin held the line; the next start goes on from there")]
+    Held,
     /// The journal's own past cannot be read.
     #[error("read the journal: {0}")]
     Journal(String),
@@ -251,13 +260,16 @@ impl Worker {
             runtime: &self.parts.runtime,
             metrics: &self.parts.metrics,
             required: &self.parts.required_plugins,
+            current: &self.parts.plugins,
+            pending_kv: &self.parts.pending_kv,
+            stopping: &self.parts.stopping,
             tenant,
             now,
         };
-        for write in stage.enrich(plugins, &mut news) {
-            self.working.put_plugin_kv(&write.0, write.1);
+        for (plugin, write) in stage.enrich(plugins, &mut news)? {
+            self.working.put_plugin_kv(&plugin, write);
         }
-        let correlated = stage.correlate(plugins, &mut news, rules);
+        let correlated = stage.correlate(plugins, &mut news, rules)?;
         for (plugin, write) in correlated.kv_writes {
             self.working.put_plugin_kv(&plugin, write);
         }
@@ -320,6 +332,7 @@ impl Worker {
             .state
             .commit(&changes)
             .map_err(|error| WorkerError::Commit(error.to_string()))?;
+        self.parts.pending_kv.clear();
         self.parts.progress.set_applied(applied);
         self.parts
             .metrics

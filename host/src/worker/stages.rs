@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use donjon_core::batch::{Batch, Change, Column, KvWrite, RuleFailure, RuleSpec, Scalar, Verdict, Wants};
+use arc_swap::ArcSwap;
+use donjon_core::batch::{Batch, Change, Column, Findings, KvWrite, RuleFailure, RuleSpec, Scalar, Verdict, Wants};
 use donjon_core::branch_set::BranchSet;
 use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
 use donjon_core::rule::RuleError;
@@ -15,12 +16,18 @@ use donjon_core::working::Working;
 use donjon_core::{GroupKey, TenantId, Timestamp};
 use donjon_runtime::{Plugin, PluginSet, Role};
 
-use super::{Pending, RETRY, Tenant};
+use tokio_util::sync::CancellationToken;
+
+use super::{Pending, RETRY, Tenant, WorkerError};
 use crate::json;
+use crate::plugin_kv::PendingKv;
 use crate::telemetry::{Metrics, PluginLabel};
 
 /// What a patch may not touch: identity, status and time of an alert (I5).
 const FIXED_ATTRIBUTES: [&str; 5] = ["id", "event_id", "fingerprint", "status", "lastReceived"];
+
+/// Alerts of one call, so that a call stays far below its time limit with thousands of rules.
+const CALL_ALERTS: usize = 512;
 
 /// The columns that each correlator reads for one tenant's rules; forgotten when the rules change.
 #[derive(Default)]
@@ -41,6 +48,12 @@ pub struct Stage<'a> {
     pub metrics: &'a Metrics,
     /// Plugins whose failure holds the line.
     pub required: &'a [String],
+    /// The plugins that serve now: only looked at while a required plugin holds the line.
+    pub current: &'a ArcSwap<PluginSet>,
+    /// What plugins wrote in this batch.
+    pub pending_kv: &'a PendingKv,
+    /// A stop was asked for.
+    pub stopping: &'a CancellationToken,
     /// Whose alerts.
     pub tenant: &'a TenantId,
     /// Batch time.
@@ -60,74 +73,128 @@ pub struct Correlated {
     pub kv_writes: Vec<(String, KvWrite)>,
 }
 
+impl Correlated {
+    /// Takes over the findings on a slice whose first alert has the position `first` in the batch.
+    fn take(&mut self, plugin: &Arc<Plugin>, columns: Arc<Vec<Column>>, findings: Findings, first: usize) {
+        let at = self.columns.len();
+        self.columns.push((Arc::clone(plugin), columns));
+        for verdict in findings.verdicts {
+            if let Some(verdicts) = self.verdicts.get_mut(first + verdict.alert) {
+                verdicts.push((at, verdict));
+            }
+        }
+        let failures = findings.failures.into_iter();
+        self.failures.extend(failures.map(|failure| RuleFailure {
+            alert: first + failure.alert,
+            ..failure
+        }));
+    }
+}
+
 impl Stage<'_> {
     /// Lets every enricher propose patches, and applies what is allowed.
-    pub fn enrich(&self, plugins: &PluginSet, events: &mut [&mut Pending]) -> Vec<(String, KvWrite)> {
+    ///
+    /// # Errors
+    /// When a stop was asked for while a required plugin held the line.
+    pub fn enrich(
+        &self,
+        plugins: &PluginSet,
+        events: &mut [&mut Pending],
+    ) -> Result<Vec<(String, KvWrite)>, WorkerError> {
         let mut kv_writes = Vec::new();
-        for plugin in plugins.plugins.iter().filter(|plugin| plugin.role() == Role::Enricher) {
-            let columns = wanted_columns(plugin);
-            let outcome = loop {
-                let batch = self.batch(events, columns.as_deref());
-                let outcome = self.runtime.block_on(plugin.enrich(batch));
-                if !self.must_hold(plugin, outcome.failed.len(), events.len()) {
-                    break outcome;
+        for plugin in of_role(plugins, Role::Enricher) {
+            for slice in events.chunks_mut(CALL_ALERTS) {
+                let outcome = self.until_it_works(plugin, slice.len(), |plugin| {
+                    let outcome = self
+                        .runtime
+                        .block_on(plugin.enrich(self.batch(slice, wanted_columns(plugin).as_deref())));
+                    let failed = outcome.failed.len();
+                    (outcome, failed)
+                })?;
+                self.note_failed(plugin, slice, &outcome.failed);
+                for patch in outcome.patches {
+                    if let Some(event) = slice.get_mut(patch.alert) {
+                        apply_patch(plugin.name(), event, patch.changes);
+                    }
                 }
-            };
-            self.note_failed(plugin, events, &outcome.failed);
-            for patch in outcome.patches {
-                if let Some(event) = events.get_mut(patch.alert) {
-                    apply_patch(plugin.name(), event, patch.changes);
-                }
+                self.take_writes(plugin, outcome.kv_writes, &mut kv_writes);
             }
-            kv_writes.extend(
-                outcome
-                    .kv_writes
-                    .into_iter()
-                    .map(|write| (plugin.name().to_owned(), write)),
-            );
         }
-        kv_writes
+        Ok(kv_writes)
     }
 
     /// Lets every correlator judge the batch.
-    pub fn correlate(&self, plugins: &PluginSet, events: &mut [&mut Pending], rules: &mut Tenant) -> Correlated {
+    ///
+    /// # Errors
+    /// When a stop was asked for while a required plugin held the line.
+    pub fn correlate(
+        &self,
+        plugins: &PluginSet,
+        events: &mut [&mut Pending],
+        rules: &mut Tenant,
+    ) -> Result<Correlated, WorkerError> {
         let mut correlated = Correlated {
             verdicts: vec![Vec::new(); events.len()],
             ..Correlated::default()
         };
-        for plugin in plugins
-            .plugins
-            .iter()
-            .filter(|plugin| plugin.role() == Role::Correlator)
-        {
-            if plugin.description().takes_rules && rules.book.rules().is_empty() {
+        for plugin in of_role(plugins, Role::Correlator) {
+            if plugin.description().takes_rules && !has_conditions(rules) {
                 continue;
             }
-            let (columns, outcome) = loop {
-                let columns = self.plan(plugin, rules);
-                let batch = self.batch(events, columns.as_ref().map(|columns| columns.as_slice()));
-                let outcome = self.runtime.block_on(plugin.correlate(batch));
-                if !self.must_hold(plugin, outcome.failed.len(), events.len()) {
-                    break (columns.unwrap_or_default(), outcome);
-                }
-            };
-            self.note_failed(plugin, events, &outcome.failed);
-            let at = correlated.columns.len();
-            correlated.columns.push((Arc::clone(plugin), columns));
-            for verdict in outcome.findings.verdicts {
-                if let Some(verdicts) = correlated.verdicts.get_mut(verdict.alert) {
-                    verdicts.push((at, verdict));
-                }
+            let mut first = 0;
+            for slice in events.chunks_mut(CALL_ALERTS) {
+                let (columns, outcome) = self.until_it_works(plugin, slice.len(), |plugin| {
+                    let columns = self.plan(plugin, rules);
+                    let batch = self.batch(slice, columns.as_ref().map(|columns| columns.as_slice()));
+                    let outcome = self.runtime.block_on(plugin.correlate(batch));
+                    let failed = outcome.failed.len();
+                    ((columns.unwrap_or_default(), outcome), failed)
+                })?;
+                self.note_failed(plugin, slice, &outcome.failed);
+                correlated.take(plugin, columns, outcome.findings, first);
+                self.take_writes(plugin, outcome.kv_writes, &mut correlated.kv_writes);
+                first += slice.len();
             }
-            correlated.failures.extend(outcome.findings.failures);
-            correlated.kv_writes.extend(
-                outcome
-                    .kv_writes
-                    .into_iter()
-                    .map(|write| (plugin.name().to_owned(), write)),
-            );
         }
-        correlated
+        Ok(correlated)
+    }
+
+    /// Calls a plugin; a required one that fails on every alert of a slice is called until it works, or until the plugin
+    /// that took its place does. The journal fills up to its limit meanwhile.
+    fn until_it_works<T>(
+        &self,
+        plugin: &Arc<Plugin>,
+        alerts: usize,
+        mut call: impl FnMut(&Arc<Plugin>) -> (T, usize),
+    ) -> Result<T, WorkerError> {
+        let mut plugin = Arc::clone(plugin);
+        loop {
+            let (outcome, failed) = call(&plugin);
+            let required = self.required.iter().any(|name| name == plugin.name());
+            if !required || failed < alerts || alerts < 2 {
+                return Ok(outcome);
+            }
+            tracing::error!(
+                plugin = plugin.name(),
+                "required plugin fails on every alert; holding the line"
+            );
+            if self.stopping.is_cancelled() {
+                return Err(WorkerError::Held);
+            }
+            std::thread::sleep(RETRY);
+            match self.current.load().get(plugin.name()) {
+                Some(current) => plugin = Arc::clone(current),
+                None => return Ok(outcome),
+            }
+        }
+    }
+
+    /// Keeps writes for the commit, and shows them to the plugin's later calls of this batch.
+    fn take_writes(&self, plugin: &Plugin, writes: Vec<KvWrite>, all: &mut Vec<(String, KvWrite)>) {
+        for write in writes {
+            self.pending_kv.put(plugin.name(), &write);
+            all.push((plugin.name().to_owned(), write));
+        }
     }
 
     /// The columns for a correlator, configuring it with the tenant's rules where it has not got them yet. `None` for a
@@ -217,19 +284,6 @@ impl Stage<'_> {
         }
     }
 
-    /// Whether a required plugin failed on the whole batch: then the line is held, and the journal fills up to its limit.
-    fn must_hold(&self, plugin: &Plugin, failed: usize, of: usize) -> bool {
-        let hold = failed > 0 && failed == of && of > 1 && self.required.iter().any(|name| name == plugin.name());
-        if hold {
-            tracing::error!(
-                plugin = plugin.name(),
-                "required plugin fails on every alert; holding the line"
-            );
-            std::thread::sleep(RETRY);
-        }
-        hold
-    }
-
     fn note_failed(&self, plugin: &Plugin, events: &mut [&mut Pending], failed: &[(usize, String)]) {
         if failed.is_empty() {
             return;
@@ -248,6 +302,19 @@ impl Stage<'_> {
             }
         }
     }
+}
+
+fn of_role(plugins: &PluginSet, role: Role) -> impl Iterator<Item = &Arc<Plugin>> {
+    plugins.plugins.iter().filter(move |plugin| plugin.role() == role)
+}
+
+/// Whether people stated any rule; policies of plugins have no condition to evaluate.
+fn has_conditions(rules: &Tenant) -> bool {
+    rules
+        .book
+        .rules()
+        .iter()
+        .any(|live| !live.rule.draft.condition.is_empty())
 }
 
 fn wanted_columns(plugin: &Plugin) -> Option<Vec<Column>> {

@@ -110,7 +110,11 @@ impl Kv for SledKv {
                 None => writes.remove(key),
             }
         }
-        self.call("commit", |db| db.apply_batch(writes))
+        self.call("commit", |db| {
+            db.apply_batch(writes)?;
+            db.flush()
+        })?;
+        Ok(())
     }
 
     fn flush(&self) -> Result<(), KvError> {

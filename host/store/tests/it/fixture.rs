@@ -1,0 +1,152 @@
+//! A data directory as version 1 wrote it, opened for ever.
+//!
+//! `tests/fixtures/store-v1` was written by the test below with `DONJON_WRITE_FIXTURE=1`; it is not written again. A
+//! change that makes this test fail makes the data of users unreadable.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use donjon_core::state::StateView;
+use donjon_core::{RuleId, Seq};
+use donjon_store::journal::JournalOptions;
+use donjon_store::{DataDir, Entry, Journal, Reopened, State, StateOptions};
+
+use crate::samples;
+
+const ENTRIES: u64 = 40;
+const APPLIED: u64 = 30;
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v1")
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for item in fs::read_dir(from).unwrap() {
+        let path = item.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy_dir(&path, &to),
+            false => drop(fs::copy(&path, &to).unwrap()),
+        }
+    }
+}
+
+fn write_fixture(dir: &Path) {
+    let data = DataDir::open(dir).unwrap();
+    let options = JournalOptions {
+        block_entries: 7,
+        segment_bytes: 1500,
+        ..JournalOptions::default()
+    };
+    let (mut journal, _) = Journal::open(data.journal(), options).unwrap();
+    for n in 1..=ENTRIES {
+        journal.append(&[samples::entry(n)]).unwrap();
+    }
+    journal.sync().unwrap();
+    let (state, _) = State::open(data.state(), StateOptions::default()).unwrap();
+    for n in 1..=APPLIED {
+        state.commit(&samples::write_set(n)).unwrap();
+    }
+    state.flush().unwrap();
+    drop(data);
+    fs::remove_file(dir.join("LOCK")).unwrap();
+}
+
+#[test]
+fn a_data_directory_of_version_1_opens_with_everything_in_it() {
+    if std::env::var_os("DONJON_WRITE_FIXTURE").is_some() {
+        write_fixture(&fixture());
+    }
+    let temp = tempfile::tempdir().unwrap();
+    copy_dir(&fixture(), temp.path());
+    let data = DataDir::open(temp.path()).unwrap();
+    check_journal(&data);
+    check_state(&data);
+}
+
+fn check_journal(data: &DataDir) {
+    let (mut journal, report) = Journal::open(data.journal(), JournalOptions::default()).unwrap();
+    assert_eq!(
+        (report.last_seq, report.torn, report.damage),
+        (Seq(ENTRIES), None, Vec::new())
+    );
+    assert!(report.segments > 1);
+    let expected: Vec<Entry> = (1..=ENTRIES)
+        .map(|n| {
+            let new = samples::entry(n);
+            Entry {
+                seq: Seq(n),
+                accepted: new.accepted,
+                tenant: new.tenant,
+                body: new.body,
+            }
+        })
+        .collect();
+    let reader = journal.reader();
+    assert_eq!(reader.read_from(Seq(0), 1000, usize::MAX).unwrap(), expected);
+    assert_eq!(reader.get(Seq(17)).unwrap().as_ref(), expected.get(16));
+    assert_eq!(reader.damage().0, 0);
+    journal.append(&[samples::entry(ENTRIES + 1)]).unwrap();
+    journal.sync().unwrap();
+    assert_eq!(reader.last_seq(), Seq(ENTRIES + 1));
+}
+
+fn check_state(data: &DataDir) {
+    let (state, how) = State::open(data.state(), StateOptions::default()).unwrap();
+    assert_eq!(how, Reopened::Existing);
+    let reader = state.reader();
+    let tenant = samples::tenant();
+    assert_eq!(reader.applied().unwrap(), Seq(APPLIED));
+    assert_eq!(reader.tenants().unwrap(), [tenant.clone()]);
+    let newest = APPLIED - 6..=APPLIED;
+    for n in newest {
+        let fingerprint = samples::fingerprint(n % 7);
+        assert_eq!(reader.alert(&tenant, &fingerprint).unwrap(), Some(samples::alert(n)));
+        assert_eq!(
+            reader.history_chunk(&tenant, &fingerprint, 0).unwrap(),
+            Some(samples::history(n))
+        );
+    }
+    let rule = RuleId::from("rule");
+    for n in 1..=APPLIED {
+        let (id, incident, link) = (samples::incident_id(n), samples::incident(n), samples::link(n));
+        assert_eq!(
+            reader.group_head(&tenant, &rule, &incident.group_key).unwrap(),
+            Some(id)
+        );
+        assert_eq!(reader.incident(&tenant, id).unwrap(), Some(incident));
+        assert_eq!(reader.links(&tenant, id).unwrap(), [link.clone()]);
+        let linked = reader
+            .incidents_of_alert(&tenant, &link.fingerprint)
+            .unwrap()
+            .contains(&id);
+        assert_eq!(linked, link.unlinked.is_none(), "incident {n}");
+        let version = u32::try_from(n).unwrap();
+        assert_eq!(
+            reader.rule_version(&tenant, &rule, version).unwrap(),
+            Some(samples::rule(version))
+        );
+    }
+    assert_eq!(
+        reader.rules(&tenant).unwrap(),
+        [samples::rule(u32::try_from(APPLIED).unwrap())]
+    );
+    assert_eq!(reader.rule_stats(&tenant, &rule).unwrap(), samples::stats(APPLIED));
+    assert_eq!(reader.tenant(&tenant).unwrap(), samples::counters(APPLIED));
+    let outbox: Vec<_> = (APPLIED - 20..=APPLIED).map(samples::outbox).collect();
+    assert_eq!(reader.outbox_after(0, 100).unwrap(), outbox);
+    assert_eq!(reader.outbox_last().unwrap(), APPLIED);
+    let letters: Vec<_> = (APPLIED - 4..=APPLIED)
+        .rev()
+        .map(|n| (Seq(n), samples::dead_letter(n)))
+        .collect();
+    assert_eq!(reader.dead_letters(&tenant, 100).unwrap(), letters);
+    let key = format!("k{}", APPLIED % 9);
+    assert_eq!(
+        reader.plugin_kv_get("rules", &key).unwrap(),
+        Some(samples::plugin_value(APPLIED))
+    );
+    state.commit(&samples::write_set(APPLIED + 1)).unwrap();
+    state.flush().unwrap();
+}
