@@ -89,6 +89,8 @@ pub struct Ingest {
     pub max_items: usize,
     /// Refuse alerts (429) while that many accepted ones wait to be applied.
     pub max_lag_entries: u64,
+    /// Refuse alerts (429) while the waiting ones take that much memory as text.
+    pub max_lag_bytes: u64,
     /// Most entries the worker applies in one step.
     pub max_batch_entries: usize,
 }
@@ -248,6 +250,7 @@ impl Default for Ingest {
             max_body_bytes: 32 << 20,
             max_items: 100_000,
             max_lag_entries: 100_000,
+            max_lag_bytes: 512 << 20,
             max_batch_entries: 2048,
         }
     }
@@ -307,6 +310,7 @@ impl Config {
             ("ingest.max_body_bytes", self.ingest.max_body_bytes as u64),
             ("ingest.max_items", self.ingest.max_items as u64),
             ("ingest.max_lag_entries", self.ingest.max_lag_entries),
+            ("ingest.max_lag_bytes", self.ingest.max_lag_bytes),
             ("ingest.max_batch_entries", self.ingest.max_batch_entries as u64),
             ("storage.segment_bytes", self.storage.segment_bytes),
             ("storage.flush_ms", self.storage.flush_ms),

@@ -22,8 +22,6 @@ use thread::{FreeSpace, JournalThread};
 
 /// Requests waiting for the journal.
 const QUEUE_REQUESTS: usize = 4096;
-/// Groups between the journal and the worker.
-const QUEUE_GROUPS: usize = 16;
 
 /// What a request brings.
 #[derive(Debug)]
@@ -135,6 +133,8 @@ pub struct Accepted {
     pub item: Item,
     /// Who waits for its outcome, and under which index.
     pub waiter: Option<(Arc<Waiter>, usize)>,
+    /// What it counts for the limit on waiting bytes.
+    pub bytes: u64,
 }
 
 /// Why entries were not accepted. None of them is in the journal then.
@@ -179,6 +179,7 @@ pub struct Progress {
     accepted: AtomicU64,
     applied: AtomicU64,
     flushed: AtomicU64,
+    waiting_bytes: AtomicU64,
 }
 
 impl Progress {
@@ -188,6 +189,7 @@ impl Progress {
             accepted: AtomicU64::new(accepted.0),
             applied: AtomicU64::new(applied.0),
             flushed: AtomicU64::new(applied.0),
+            waiting_bytes: AtomicU64::new(0),
         }
     }
 
@@ -206,6 +208,16 @@ impl Progress {
         Seq(self.flushed.load(Ordering::SeqCst))
     }
 
+    /// Documents of entries that are accepted and not yet applied.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes.load(Ordering::SeqCst)
+    }
+
+    /// Told by the worker once entries are applied.
+    pub fn release_bytes(&self, bytes: u64) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::SeqCst);
+    }
+
     /// Set by the worker after each flush of derived state.
     pub fn set_flushed(&self, seq: Seq) {
         self.flushed.store(seq.0, Ordering::SeqCst);
@@ -222,10 +234,14 @@ impl Progress {
 pub struct IntakeOptions {
     /// Accepted and not applied entries above which alerts are refused.
     pub max_lag_entries: u64,
+    /// Bytes of their documents above which alerts are refused.
+    pub max_lag_bytes: u64,
     /// Free bytes below which alerts are refused.
     pub min_free_bytes: u64,
     /// Where the journal is; locked as long as it is used.
     pub data_dir: DataDir,
+    /// When the newest entry of the journal was accepted.
+    pub last_accepted: Timestamp,
     /// Which days of the journal may go.
     pub retention: RetentionPolicy,
 }
@@ -237,10 +253,11 @@ pub struct Intake {
     progress: Arc<Progress>,
     stopping: Arc<AtomicBool>,
     max_lag_entries: u64,
+    max_lag_bytes: u64,
 }
 
 impl Intake {
-    /// Starts the journal's thread. It ends, and with it the worker, once all handles are gone.
+    /// Starts the journal's thread. It ends, and with it the worker, after `stop` or once all handles are gone.
     pub fn start(
         journal: Journal,
         options: IntakeOptions,
@@ -249,8 +266,12 @@ impl Intake {
         metrics: Arc<Metrics>,
     ) -> std::io::Result<(Intake, Receiver<Vec<Accepted>>, std::thread::JoinHandle<Journal>)> {
         let (sender, requests) = crossbeam_channel::bounded(QUEUE_REQUESTS);
-        let (to_worker, groups) = crossbeam_channel::bounded(QUEUE_GROUPS);
-        let max_lag_entries = options.max_lag_entries;
+        // Bounded by the two limits on lag, which `accept` checks: a bound here would keep senders, and people, waiting
+        // without an answer.
+        let (to_worker, groups) = crossbeam_channel::unbounded();
+        let (max_lag_entries, max_lag_bytes) = (options.max_lag_entries, options.max_lag_bytes);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let last_at = options.last_accepted;
         let mut thread = JournalThread {
             journal,
             requests,
@@ -264,6 +285,8 @@ impl Intake {
                 problem: None,
             },
             retention_looked: Instant::now(),
+            stopping: Arc::clone(&stopping),
+            last_at,
         };
         let handle = std::thread::Builder::new().name("journal".into()).spawn(move || {
             thread.run();
@@ -272,8 +295,9 @@ impl Intake {
         let intake = Intake {
             sender,
             progress,
-            stopping: Arc::default(),
+            stopping,
             max_lag_entries,
+            max_lag_bytes,
         };
         Ok((intake, groups, handle))
     }
@@ -283,7 +307,7 @@ impl Intake {
         &self.progress
     }
 
-    /// Refuses everything from now on.
+    /// Refuses everything from now on; the journal's thread ends once what is under way is durable.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
     }
@@ -298,7 +322,8 @@ impl Intake {
         }
         let lag = self.progress.accepted().0.saturating_sub(self.progress.applied().0);
         let command = matches!(items.first(), Some(Item::Command { .. }));
-        if lag >= self.max_lag_entries && !command {
+        let full = lag >= self.max_lag_entries || self.progress.waiting_bytes() >= self.max_lag_bytes;
+        if full && !command {
             return Err(Refused::Behind(lag));
         }
         if items.is_empty() {

@@ -7,7 +7,8 @@ use donjon_core::{Object, Value};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-/// Most members of one object: look-up is linear, so more would let one item cost the square of its size.
+/// Most members of one object: look-up is linear, so more would let one item cost the square of its size. Ingest takes
+/// fewer at the top level, so that what normalising adds never makes a stored document unreadable.
 pub const MAX_OBJECT_MEMBERS: usize = 1024;
 
 /// A value tree as serde sees it. NUL characters are removed from strings, as the reference does before storing.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use donjon_core::{Seq, Timestamp};
 use donjon_store::journal::{Durability, Journal, JournalOptions, RetentionPolicy};
 use donjon_store::{DataDir, OpenError, Reopened, State, StateOptions};
 use tokio::net::TcpListener;
@@ -54,6 +55,8 @@ struct Opened {
     dir: DataDir,
     journal: Journal,
     state: State,
+    /// When the newest entry was accepted.
+    last_accepted: Timestamp,
 }
 
 fn open(config: &config::Storage) -> anyhow::Result<Opened> {
@@ -68,7 +71,7 @@ fn open(config: &config::Storage) -> anyhow::Result<Opened> {
         segment_bytes: config.segment_bytes,
         ..JournalOptions::default()
     };
-    let (journal, report) =
+    let (mut journal, report) =
         Journal::open(dir.journal(), options).map_err(|error| WrongSetUp(format!("open the journal: {error}")))?;
     if let Some(torn) = &report.torn {
         tracing::warn!(
@@ -88,27 +91,109 @@ fn open(config: &config::Storage) -> anyhow::Result<Opened> {
     .map_err(|error| WrongSetUp(error.to_string()))?;
     if let Reopened::Rebuilt { moved_to, why } = reopened {
         tracing::error!(moved_to = %moved_to.display(), "derived state did not open and is rebuilt from the journal: {why}");
+        let first = journal.reader().first_seq();
+        if first > Seq(1) {
+            return Err(WrongSetUp(format!(
+                "derived state is broken (moved to {}) and the journal begins at entry {first}, because older days were \
+                 freed: rules and incidents from before are only in the broken state. Restore {} from a backup, or start \
+                 again to go on with what the journal holds",
+                moved_to.display(),
+                dir.state().display(),
+            ))
+            .into());
+        }
     }
-    Ok(Opened { dir, journal, state })
+    // Behind the cursor only if the disk lost what it had promised, or with durability = "buffered": positions that
+    // derived state knows are never given to other entries.
+    journal.continue_after(state.reader().applied()?);
+    Ok(Opened {
+        dir,
+        journal,
+        state,
+        last_accepted: report.last_accepted,
+    })
 }
 
 async fn serve(config: Config, manual_clock: bool, handle: tokio::runtime::Handle) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
     listen_for_signals(stopping.clone())?;
-    let Opened { dir, journal, state } = open(&config.storage)?;
+    let opened = open(&config.storage)?;
     let clock = if manual_clock { Clock::manual() } else { Clock::System };
     let metrics = Arc::new(Metrics::default());
-    let (reader, state_reader) = (journal.reader(), state.reader().clone());
-    let progress = Arc::new(Progress::new(reader.last_seq(), state.reader().applied()?));
+    let (journal, state) = (opened.journal.reader(), opened.state.reader().clone());
+    let auth = Auth::new(&config.auth)?;
+    let plugins = plugin_wiring::start(&config, &opened.dir, &state, &metrics).await?;
+    let listener = bind(config.server.listen).await?;
+    let path = start_path(&config, opened, &clock, &metrics, &plugins, handle, &stopping)?;
+    let app: Shared = Arc::new(App {
+        state,
+        journal,
+        intake: path.intake.clone(),
+        clock,
+        auth,
+        limits: config.ingest.clone(),
+        metrics,
+        plugins: plugins.directory,
+        plugin_changes: plugins.changes,
+        committed: path.committed.clone(),
+        replayed: path.replayed.clone(),
+        broken: Arc::clone(&path.broken),
+        stopping: stopping.clone(),
+    });
+    if let Some(file) = &config.rules.starter_file {
+        tokio::spawn(starter::apply(Arc::clone(&app), file.clone()));
+    }
+    say_address(listener.local_addr().context("read the bound address")?)?;
+    let router = crate::api::router(Arc::clone(&app), config.ingest.max_body_bytes, manual_clock);
+    let drained = drain(
+        listener,
+        router,
+        stopping,
+        Duration::from_secs(config.server.drain_seconds),
+    )
+    .await;
+    app.plugins.shutdown().await;
+    path.finish().await?;
+    drained
+}
+
+/// The two threads of the path, and what they tell.
+struct RunningPath {
+    intake: Intake,
+    journal_thread: std::thread::JoinHandle<Journal>,
+    worker: std::thread::JoinHandle<()>,
+    committed: watch::Receiver<u64>,
+    replayed: watch::Receiver<bool>,
+    broken: Arc<AtomicBool>,
+}
+
+/// Starts the journal's thread and the worker.
+fn start_path(
+    config: &Config,
+    opened: Opened,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+    plugins: &plugin_wiring::Started,
+    runtime: tokio::runtime::Handle,
+    stopping: &CancellationToken,
+) -> anyhow::Result<RunningPath> {
+    let Opened {
+        dir,
+        journal,
+        state,
+        last_accepted,
+    } = opened;
+    let reader = journal.reader();
+    let (replay_to, applied) = (reader.last_seq(), state.reader().applied()?);
+    let progress = Arc::new(Progress::new(replay_to.max(applied), applied));
     let (committed_sender, committed) = watch::channel(state.reader().outbox_last()?);
     let (replayed_sender, replayed) = watch::channel(false);
-
-    let plugins = plugin_wiring::start(&config, &dir, state.reader(), &metrics).await?;
-    let listener = bind(config.server.listen).await?;
     let options = IntakeOptions {
         max_lag_entries: config.ingest.max_lag_entries,
+        max_lag_bytes: config.ingest.max_lag_bytes,
         min_free_bytes: config.storage.min_free_bytes,
         data_dir: dir,
+        last_accepted,
         retention: RetentionPolicy {
             max_age_days: config.storage.retention_days,
             max_bytes: config.storage.max_journal_bytes,
@@ -119,65 +204,54 @@ async fn serve(config: Config, manual_clock: bool, handle: tokio::runtime::Handl
         options,
         clock.clone(),
         Arc::clone(&progress),
-        Arc::clone(&metrics),
+        Arc::clone(metrics),
     )?;
     let broken = Arc::new(AtomicBool::new(false));
     let parts = WorkerParts {
         state,
-        journal: reader.clone(),
+        journal: reader,
         groups,
         plugins: plugins.directory.set(),
-        pending_kv: plugins.pending_kv,
+        pending_kv: plugins.pending_kv.clone(),
         stopping: stopping.clone(),
-        required_plugins: required_plugins(&config),
-        runtime: handle,
-        progress: Arc::clone(&progress),
+        required_plugins: required_plugins(config),
+        runtime,
+        replay_to,
+        progress,
         committed: committed_sender,
         replayed: replayed_sender,
-        metrics: Arc::clone(&metrics),
+        metrics: Arc::clone(metrics),
         max_batch_entries: config.ingest.max_batch_entries,
         flush_every: Duration::from_millis(config.storage.flush_ms),
     };
     let worker = spawn_worker(parts, Arc::clone(&broken), stopping.clone())?;
-    let app: Shared = Arc::new(App {
-        state: state_reader,
-        journal: reader,
-        intake: intake.clone(),
-        clock,
-        auth: Auth::new(&config.auth)?,
-        limits: config.ingest.clone(),
-        metrics,
-        plugins: plugins.directory,
-        plugin_changes: plugins.changes,
+    Ok(RunningPath {
+        intake,
+        journal_thread,
+        worker,
         committed,
         replayed,
-        broken: Arc::clone(&broken),
-        stopping: stopping.clone(),
-    });
-    if let Some(file) = &config.rules.starter_file {
-        tokio::spawn(starter::apply(Arc::clone(&app), file.clone()));
+        broken,
+    })
+}
+
+impl RunningPath {
+    /// Accepts nothing any more, and waits until everything accepted is applied and flushed.
+    async fn finish(self) -> anyhow::Result<()> {
+        self.intake.stop();
+        while !(self.journal_thread.is_finished() && self.worker.is_finished()) {
+            tokio::time::sleep(STOP_POLL).await;
+        }
+        if self.journal_thread.join().is_err() || self.worker.join().is_err() {
+            tracing::error!("a thread panicked while stopping; the next start goes on from the journal");
+        }
+        anyhow::ensure!(
+            !self.broken.load(Ordering::SeqCst),
+            "derived state could not be written; see the log, then start again"
+        );
+        tracing::info!("stopped; everything accepted is applied");
+        Ok(())
     }
-    let address = listener.local_addr().context("read the bound address")?;
-    say_address(address)?;
-    let router = crate::api::router(Arc::clone(&app), config.ingest.max_body_bytes, manual_clock);
-    let drained = drain(
-        listener,
-        router,
-        stopping,
-        Duration::from_secs(config.server.drain_seconds),
-    )
-    .await;
-    // From here on nothing is accepted; what was accepted is applied before the data is closed.
-    intake.stop();
-    app.plugins.shutdown().await;
-    drop((intake, app));
-    finish(journal_thread, worker).await;
-    anyhow::ensure!(
-        !broken.load(Ordering::SeqCst),
-        "derived state could not be written; see the log, then start again"
-    );
-    tracing::info!("stopped; everything accepted is applied");
-    drained
 }
 
 async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -208,16 +282,18 @@ fn spawn_worker(
     broken: Arc<AtomicBool>,
     stopping: CancellationToken,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
+    let work = move || Worker::new(parts).and_then(Worker::run);
     let run = move || {
-        if let Err(error) = Worker::new(parts).and_then(Worker::run) {
-            if matches!(error, WorkerError::Held) {
-                tracing::warn!("{error}");
-                return;
-            }
-            tracing::error!(%error, "worker stopped; nothing accepted is lost, the next start goes on from the journal");
-            broken.store(true, Ordering::SeqCst);
-            stopping.cancel();
-        }
+        // The server must not go on accepting what nobody applies, whatever ended the worker.
+        let why = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+            Ok(Ok(())) => return,
+            Ok(Err(error @ WorkerError::Held)) => return tracing::warn!("{error}"),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "panic; its place is on standard error".to_owned(),
+        };
+        tracing::error!("worker stopped; nothing accepted is lost, the next start goes on from the journal: {why}");
+        broken.store(true, Ordering::SeqCst);
+        stopping.cancel();
     };
     std::thread::Builder::new()
         .name("worker".into())
@@ -243,16 +319,6 @@ async fn drain(
             tracing::warn!("some clients kept their connections; closing them");
             Ok(())
         }
-    }
-}
-
-/// Waits for journal and worker; both end once the last intake handle is gone.
-async fn finish(journal: std::thread::JoinHandle<Journal>, worker: std::thread::JoinHandle<()>) {
-    while !(journal.is_finished() && worker.is_finished()) {
-        tokio::time::sleep(STOP_POLL).await;
-    }
-    if journal.join().is_err() || worker.join().is_err() {
-        tracing::error!("a thread panicked while stopping; the next start goes on from the journal");
     }
 }
 

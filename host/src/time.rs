@@ -26,8 +26,8 @@ pub fn parse(text: &str) -> Option<Timestamp> {
 
 /// Reads Unix seconds.
 pub fn from_seconds(seconds: f64) -> Option<Timestamp> {
-    /// The year 9999: beyond it a number is not seconds.
-    const MAX_SECONDS: f64 = 253_402_300_799.0;
+    /// The last moment that prints as a date (9999-12-30): beyond it a number is not seconds.
+    const MAX_SECONDS: f64 = 253_402_207_200.0;
     if !(0.0..=MAX_SECONDS).contains(&seconds) {
         return None;
     }
@@ -63,5 +63,7 @@ mod tests {
         check("", None);
         check("-5", None);
         check("1e300", None);
+        check("253402300000", None);
+        check("253402207200", Some("9999-12-30T22:00:00.000Z"));
     }
 }

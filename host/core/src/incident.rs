@@ -300,6 +300,7 @@ impl Incident {
 }
 
 fn note(list: &mut Vec<String>, text: &str) {
+    let text = crate::limits::cut(text, crate::limits::MAX_INCIDENT_SOURCE_BYTES);
     if !text.is_empty() && list.len() < crate::limits::MAX_INCIDENT_SOURCES && !list.iter().any(|known| known == text) {
         list.push(text.to_owned());
     }

@@ -10,6 +10,10 @@ pub const MAX_GROUP_PATHS: usize = 16;
 pub const MAX_GROUP_VALUE_BYTES: usize = 512;
 /// Longest name of an incident, in bytes; a longer one is cut at a character border.
 pub const MAX_INCIDENT_NAME_BYTES: usize = 1024;
+/// Longest source or service listed on an incident, in bytes.
+pub const MAX_INCIDENT_SOURCE_BYTES: usize = 256;
+/// Longest value kept in an explanation, in bytes.
+pub const MAX_EXPLAINED_VALUE_BYTES: usize = 4 * 1024;
 /// Most different values remembered for one placeholder of a naming template.
 pub const MAX_NAME_VALUES: usize = 64;
 /// Longest value of a placeholder, in bytes.
@@ -17,7 +21,7 @@ pub const MAX_NAME_VALUE_BYTES: usize = 128;
 /// Most sources, and most services, listed on an incident.
 pub const MAX_INCIDENT_SOURCES: usize = 256;
 /// Most open incidents that one alert keeps up to date; the oldest is let go first.
-pub const MAX_OPEN_LINKS_PER_ALERT: usize = 256;
+pub const MAX_OPEN_LINKS_PER_ALERT: usize = 1024;
 /// Events remembered inside the state of an alert before they move to a history chunk.
 pub const RECENT_EVENTS: usize = 32;
 /// Fingerprints named in one `poll-alerts` message; more means "reload everything".

@@ -7,6 +7,7 @@ use axum::extract::{Path, Query, State};
 use donjon_core::alert_state::{AlertState, StoredEvent};
 use donjon_core::state::StateView;
 use donjon_core::{Fingerprint, Seq, TenantId};
+use donjon_store::journal::Entry;
 use serde_json::Value as Json_;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -84,10 +85,7 @@ async fn history(
         let state = find(&app, &caller.tenant, &fingerprint)?;
         let events = events_of(&app, &state)?;
         let seqs: Vec<Seq> = events.iter().map(|event| event.seq).collect();
-        let entries = app
-            .journal
-            .get_many(&seqs)
-            .map_err(|error| ApiError::internal(error.to_string()))?;
+        let entries = own_entries(&app, &caller.tenant, &seqs)?;
         let shown = |event| Shown {
             state: &state,
             event,
@@ -132,10 +130,7 @@ pub fn newest(app: &App, tenant: &TenantId, states: &[AlertState]) -> Result<Vec
         .take(MAX_PAGE_ITEMS)
         .map(|state| state.last_event.seq)
         .collect();
-    let entries = app
-        .journal
-        .get_many(&seqs)
-        .map_err(|error| ApiError::internal(error.to_string()))?;
+    let entries = own_entries(app, tenant, &seqs)?;
     let view = |(state, entry): (&AlertState, _)| {
         let incidents = app.state.incidents_of_alert(tenant, &state.fingerprint)?;
         let incidents: Vec<String> = incidents.iter().map(ToString::to_string).collect();
@@ -150,6 +145,18 @@ pub fn newest(app: &App, tenant: &TenantId, states: &[AlertState]) -> Result<Vec
         ))
     };
     states.iter().zip(entries).map(view).collect()
+}
+
+/// Entries of the journal, but only those of the tenant: whatever state says, nobody is shown another's alerts.
+fn own_entries(app: &App, tenant: &TenantId, seqs: &[Seq]) -> Result<Vec<Option<Entry>>, ApiError> {
+    let entries = app
+        .journal
+        .get_many(seqs)
+        .map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok(entries
+        .into_iter()
+        .map(|entry| entry.filter(|entry| entry.tenant == *tenant))
+        .collect())
 }
 
 /// Runs reads of the store where they may block.

@@ -27,8 +27,11 @@ use crate::telemetry::Kind;
 use body::RawItem;
 use providers::Provider;
 
-/// Bytes of a bad item that are kept with its dead letter.
-const DEAD_LETTER_BYTES: usize = 64 * 1024;
+/// Largest document of one alert, and most bytes of a bad item that are kept with its dead letter. Well below what one
+/// journal entry holds.
+const MAX_DOCUMENT_BYTES: usize = 4 << 20;
+/// Most attributes of one alert at the top level; normalising adds some of its own.
+const MAX_ATTRIBUTES: usize = 1000;
 /// Bad items that are named in one answer.
 const NAMED_INVALID: usize = 100;
 /// Requests with more bytes than this are parsed on a thread for blocking work.
@@ -187,7 +190,7 @@ async fn take(
         .ingest_items
         .get_or_create(&Kind { kind: "invalid" })
         .inc_by(invalid as u64);
-    if invalid == told.len() {
+    if invalid > 0 && invalid == told.len() {
         return Err(ApiError::refused_items(
             told.into_iter()
                 .filter_map(|told| told.invalid)
@@ -221,74 +224,96 @@ fn is_ndjson(headers: &HeaderMap) -> bool {
     ["application/x-ndjson", "application/ndjson", "application/jsonl"].contains(&kind)
 }
 
-/// The journal items of a body, and what to tell about each. A bad item becomes a dead letter with its reason.
+/// The journal items of a body, and what to tell about each. A bad alert becomes a dead letter with its reason.
 fn items_of(raw: Vec<RawItem<'_>>, origin: &Origin) -> (Vec<Item>, Vec<Told>) {
     let (mut items, mut told) = (Vec::with_capacity(raw.len()), Vec::with_capacity(raw.len()));
     for item in raw {
-        match alerts_of(&item, origin) {
-            Ok(alerts) => {
-                for alert in alerts {
-                    told.push(Told {
-                        id: alert
-                            .alert
-                            .attributes
-                            .get("id")
-                            .and_then(Value::as_text)
-                            .unwrap_or_default()
-                            .to_owned(),
-                        fingerprint: alert.alert.fingerprint.as_str().to_owned(),
-                        invalid: None,
-                    });
-                    items.push(Item::Alert(Box::new(alert)));
-                }
-            }
-            Err(reason) => {
-                let (RawItem::Json(bytes) | RawItem::Broken(bytes, _)) = item;
-                let raw = bytes.get(..DEAD_LETTER_BYTES).unwrap_or(bytes).to_vec();
-                told.push(Told {
-                    id: String::new(),
-                    fingerprint: String::new(),
-                    invalid: Some(reason.clone()),
-                });
-                items.push(Item::DeadLetter {
-                    provider: origin.provider_name.clone(),
-                    reason,
-                    raw,
-                });
-            }
+        for alert in alerts_of(&item, origin) {
+            let (item, tell) = match alert {
+                Ok(alert) => good(alert),
+                Err(reason) => bad(&item, reason, origin),
+            };
+            items.push(item);
+            told.push(tell);
         }
     }
     (items, told)
 }
 
-/// All alerts of one item, or the reason why it is refused as a whole.
-fn alerts_of(item: &RawItem<'_>, origin: &Origin) -> Result<Vec<NewAlert>, String> {
+fn good(alert: NewAlert) -> (Item, Told) {
+    let id = alert
+        .alert
+        .attributes
+        .get("id")
+        .and_then(Value::as_text)
+        .unwrap_or_default()
+        .to_owned();
+    let told = Told {
+        id,
+        fingerprint: alert.alert.fingerprint.as_str().to_owned(),
+        invalid: None,
+    };
+    (Item::Alert(Box::new(alert)), told)
+}
+
+fn bad(item: &RawItem<'_>, reason: String, origin: &Origin) -> (Item, Told) {
+    let (RawItem::Json(bytes) | RawItem::Broken(bytes, _)) = item;
+    let raw = bytes.get(..MAX_DOCUMENT_BYTES).unwrap_or(bytes).to_vec();
+    let told = Told {
+        id: String::new(),
+        fingerprint: String::new(),
+        invalid: Some(reason.clone()),
+    };
+    (
+        Item::DeadLetter {
+            provider: origin.provider_name.clone(),
+            reason,
+            raw,
+        },
+        told,
+    )
+}
+
+/// The alerts of one item, each on its own; one reason if there are none to be found in it.
+fn alerts_of(item: &RawItem<'_>, origin: &Origin) -> Vec<Result<NewAlert, String>> {
+    match objects_of(item, origin) {
+        Ok(objects) => objects.into_iter().map(|object| new_alert(object?, origin)).collect(),
+        Err(reason) => vec![Err(reason)],
+    }
+}
+
+fn objects_of(item: &RawItem<'_>, origin: &Origin) -> Result<Vec<Result<Object, String>>, String> {
     let bytes = match item {
         RawItem::Broken(_, reason) => return Err(reason.clone()),
         RawItem::Json(bytes) => bytes,
     };
-    let object = match json::parse(bytes) {
-        Ok(Value::Object(object)) => object,
-        Ok(_) => return Err("alert must be a JSON object".into()),
-        Err(error) => return Err(format!("malformed JSON: {error}")),
-    };
-    let objects = origin.provider.alerts(object, origin.now)?;
-    objects.into_iter().map(|object| new_alert(object, origin)).collect()
+    match json::parse(bytes) {
+        Ok(Value::Object(object)) => origin.provider.alerts(object, origin.now),
+        Ok(_) => Err("alert must be a JSON object".into()),
+        Err(error) => Err(format!("malformed JSON: {error}")),
+    }
 }
 
 fn new_alert(object: Object, origin: &Origin) -> Result<NewAlert, String> {
+    if object.len() > MAX_ATTRIBUTES {
+        return Err(format!("alert has more attributes than the limit: {MAX_ATTRIBUTES}"));
+    }
     let given = normalise::Given {
         provider: &origin.provider_name,
         fingerprint: origin.fingerprint.as_deref(),
         now: origin.now,
     };
     let alert = normalise::normalise(object, given).map_err(|error| error.to_string())?;
+    let document = json::object_to_vec(&alert.attributes);
+    if document.len() > MAX_DOCUMENT_BYTES {
+        return Err(format!("alert is larger than the limit: {MAX_DOCUMENT_BYTES} bytes"));
+    }
     Ok(NewAlert {
         event_id: EventId::from(uuid::Uuid::new_v4().to_string()),
         provider: origin.provider_name.clone(),
         api_key_name: origin.api_key_name.clone(),
         digest: content_digest(&alert.attributes, alert.id_generated),
-        document: json::object_to_vec(&alert.attributes),
+        document,
         alert,
     })
 }

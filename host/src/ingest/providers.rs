@@ -43,15 +43,15 @@ impl Provider {
         }
     }
 
-    /// The alert objects in one item.
+    /// The alert objects in one item; a bad one does not take the others down.
     ///
     /// # Errors
     /// When the item is not of the tool's shape; the text says what was expected.
-    pub fn alerts(self, item: Object, now: Timestamp) -> Result<Vec<Object>, String> {
+    pub fn alerts(self, item: Object, now: Timestamp) -> Result<Vec<Result<Object, String>>, String> {
         match self {
-            Provider::Keep => Ok(vec![item]),
+            Provider::Keep => Ok(vec![Ok(item)]),
             Provider::Prometheus | Provider::Alertmanager => alertmanager::webhook(item, self.as_str()),
-            Provider::PrometheusV2 => alertmanager::posted(item, self.as_str(), now).map(|alert| vec![alert]),
+            Provider::PrometheusV2 => Ok(vec![alertmanager::posted(item, self.as_str(), now)]),
             Provider::Grafana => grafana::webhook(item),
         }
     }

@@ -2,10 +2,10 @@
 //! hands their items to the worker. Also the only place that looks at free space and frees old days.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use donjon_core::{Seq, Timestamp};
 use donjon_store::Day;
 use donjon_store::journal::{EntryBody, Journal, JournalError, NewEntry, freeable};
@@ -16,6 +16,8 @@ use crate::telemetry::Metrics;
 
 /// Entries of one group commit; larger requests make a group of their own.
 const GROUP_ENTRIES: usize = 8192;
+/// How often the thread looks whether it is to stop.
+const STOP_POLL: Duration = Duration::from_millis(100);
 /// How often the journal is looked through for days that may go.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// How long a look at the free space of the file system is believed.
@@ -31,13 +33,21 @@ pub(super) struct JournalThread {
     pub(super) metrics: Arc<Metrics>,
     pub(super) space: FreeSpace,
     pub(super) retention_looked: Instant,
+    /// Set by `Intake::stop`: clients that never end their requests must not keep the thread.
+    pub(super) stopping: Arc<AtomicBool>,
+    /// Acceptance times never go back, whatever the clock does: the worker must see what the journal says.
+    pub(super) last_at: Timestamp,
 }
 
 impl JournalThread {
     /// Works until all intake handles, or the worker, are gone.
     pub(super) fn run(&mut self) {
-        while let Ok(first) = self.requests.recv() {
-            let mut group = vec![first];
+        loop {
+            let mut group = match self.requests.recv_timeout(STOP_POLL) {
+                Ok(first) => vec![first],
+                Err(RecvTimeoutError::Timeout) if !self.stopping.load(Ordering::SeqCst) => continue,
+                Err(_) => return,
+            };
             let mut entries: usize = group.iter().map(|request| request.items.len()).sum();
             while entries < GROUP_ENTRIES
                 && let Ok(request) = self.requests.try_recv()
@@ -82,9 +92,11 @@ impl JournalThread {
 
     /// One group commit. False once the worker is gone.
     fn commit(&mut self, mut group: Vec<Request>) -> bool {
-        let at = self.clock.now();
+        let at = self.last_at.max(self.clock.now());
+        self.last_at = at;
         let entries: Vec<NewEntry> = group.iter_mut().flat_map(|request| entries_of(request, at)).collect();
         let count = entries.len();
+        let sizes: Vec<u64> = entries.iter().map(size_of_entry).collect();
         let appended = self
             .journal
             .append(&entries)
@@ -103,13 +115,16 @@ impl JournalThread {
         self.metrics.journal_seq.set(i64::try_from(last.0).unwrap_or(i64::MAX));
         #[expect(clippy::cast_precision_loss, reason = "a group has few entries")]
         self.metrics.journal_group_entries.observe(count as f64);
-        let accepted = acknowledge(group, first, at, &self.metrics);
+        let bytes = sizes.iter().sum();
+        self.progress.waiting_bytes.fetch_add(bytes, Ordering::SeqCst);
+        let accepted = acknowledge(group, first, at, &sizes, &self.metrics);
         self.to_worker.send(accepted).is_ok()
     }
 }
 
 /// Answers every request of a durable group and hands its items on.
-fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, metrics: &Metrics) -> Vec<Accepted> {
+fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, sizes: &[u64], metrics: &Metrics) -> Vec<Accepted> {
+    let mut sizes = sizes.iter().copied();
     let mut seq = first;
     let mut accepted = Vec::new();
     for request in group {
@@ -122,6 +137,7 @@ fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, metrics: &Metrics
                 tenant: request.tenant.clone(),
                 item,
                 waiter,
+                bytes: sizes.next().unwrap_or(0),
             });
             seq = seq.next();
         }
@@ -132,6 +148,14 @@ fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, metrics: &Metrics
         let _ = request.reply.send(Ok(request_first));
     }
     accepted
+}
+
+/// What an entry counts for the limit on waiting bytes.
+fn size_of_entry(entry: &NewEntry) -> u64 {
+    match &entry.body {
+        EntryBody::Alert { document, .. } => document.len() as u64,
+        EntryBody::DeadLetter { .. } | EntryBody::Command { .. } => 0,
+    }
 }
 
 fn refuse_all(group: Vec<Request>, refused: &Refused) {

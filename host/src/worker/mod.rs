@@ -54,6 +54,8 @@ pub struct WorkerParts {
     pub required_plugins: Vec<String>,
     /// To run the plugins' calls.
     pub runtime: tokio::runtime::Handle,
+    /// The newest entry of the journal before anything new was accepted: up to there it is read back.
+    pub replay_to: Seq,
     /// How far we are.
     pub progress: Arc<Progress>,
     /// Told after each commit: the number of the newest outbox record.
@@ -187,6 +189,7 @@ impl Worker {
         let Some((last, now)) = entries.last().map(|entry| (entry.seq, entry.at)) else {
             return Ok(());
         };
+        let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
         let plugins = self.parts.plugins.load_full();
         let mut pending = Vec::with_capacity(entries.len());
         let mut waiters = Vec::with_capacity(entries.len());
@@ -221,6 +224,7 @@ impl Worker {
             self.judge(&plugins, &tenant, &mut pending, now)?;
         }
         self.commit(last, now)?;
+        self.parts.progress.release_bytes(bytes);
         self.count(&pending, started);
         for event in pending {
             let outcome = outcome_name(event.admission.dedup);

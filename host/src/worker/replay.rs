@@ -19,7 +19,7 @@ const SAY_EVERY: u64 = 200_000;
 /// Runs up to the newest entry that was in the journal at the start.
 pub(super) fn run(worker: &mut Worker) -> Result<(), WorkerError> {
     let journal_error = |error: donjon_store::journal::JournalError| WorkerError::Journal(error.to_string());
-    let end = worker.parts.progress.accepted();
+    let end = worker.parts.replay_to;
     let begin = worker.parts.progress.applied();
     if begin >= end {
         return Ok(());
@@ -73,7 +73,11 @@ fn accepted(entry: Entry) -> Option<Accepted> {
             id_generated,
         } => {
             let alert = match json::parse(&document) {
-                Ok(Value::Object(attributes)) => normalise::reread(attributes, &provider, id_generated).ok()?,
+                Ok(Value::Object(attributes)) => normalise::reread(attributes, &provider, id_generated)
+                    .inspect_err(
+                        |error| tracing::error!(seq = entry.seq.0, %error, "journal entry is no alert; skipped"),
+                    )
+                    .ok()?,
                 _ => {
                     tracing::error!(seq = entry.seq.0, "journal entry holds no alert document; skipped");
                     return None;
@@ -98,5 +102,6 @@ fn accepted(entry: Entry) -> Option<Accepted> {
         tenant: entry.tenant,
         item,
         waiter: None,
+        bytes: 0,
     })
 }

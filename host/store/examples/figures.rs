@@ -245,68 +245,77 @@ fn link(n: u64) -> (TenantId, Link) {
     (TenantId::from("default"), link)
 }
 
+const LIVE: u64 = 100_000;
+
 fn state(dir: &Path) -> Outcome<()> {
-    const LIVE: u64 = 100_000;
-    let (state, _) = State::open(dir, StateOptions::default())?;
-    let mut applied = 0u64;
-    let commit = |label: &str, write: &dyn Fn(u64) -> WriteSet, batches: u64, applied: &mut u64| -> Outcome<()> {
-        let mut times: Vec<Duration> = Vec::new();
-        for batch in 0..batches {
-            *applied += 500;
-            let write = WriteSet {
-                applied: Seq(*applied),
-                ..write(batch)
-            };
-            let start = Instant::now();
-            state.commit(&write)?;
-            times.push(start.elapsed());
-        }
-        times.sort_unstable();
-        let at = |percent: usize| {
-            times
-                .get((times.len() - 1) * percent / 100)
-                .copied()
-                .unwrap_or_default()
-        };
-        println!(
-            "  {label}: p50 {:?}  p90 {:?}  p99 {:?}  max {:?}",
-            at(50),
-            at(90),
-            at(99),
-            at(100)
-        );
-        Ok(())
-    };
     println!("state: commits of 500 alerts and 50 incidents");
+    let (state, _) = State::open(dir, StateOptions::default())?;
+    let mut applied = Seq(0);
     let scattered = |batch: u64, n: u64| (batch * 500 + n).wrapping_mul(7919) % LIVE;
     let incidents = |batch: u64| (0..50).map(|n| incident((batch * 50 + n) % 997)).collect();
-    commit(
-        "first events, with links          ",
-        &|batch| WriteSet {
-            alerts: (0..500).map(|n| alert_state(batch * 500 + n, 1)).collect(),
-            incidents: incidents(batch),
-            links: (0..500).map(|n| link(batch * 500 + n)).collect(),
-            ..WriteSet::default()
-        },
+    let first = |batch: u64| WriteSet {
+        alerts: (0..500).map(|n| alert_state(batch * 500 + n, 1)).collect(),
+        incidents: incidents(batch),
+        links: (0..500).map(|n| link(batch * 500 + n)).collect(),
+        ..WriteSet::default()
+    };
+    let updates = |batch: u64| WriteSet {
+        alerts: (0..500).map(|n| alert_state(scattered(batch, n), 33 + batch)).collect(),
+        incidents: incidents(batch),
+        ..WriteSet::default()
+    };
+    commits(
+        "first events, with 500 links ",
+        &state,
+        &mut applied,
         LIVE / 500,
-        &mut applied,
+        &first,
     )?;
-    commit(
-        "updates, 32 recent events         ",
-        &|batch| WriteSet {
-            alerts: (0..500).map(|n| alert_state(scattered(batch, n), 33 + batch)).collect(),
-            incidents: incidents(batch),
-            ..WriteSet::default()
-        },
-        400,
-        &mut applied,
-    )?;
+    commits("updates, 32 recent events    ", &state, &mut applied, 400, &updates)?;
     let start = Instant::now();
     state.flush()?;
     println!("  flush after all that               {:?}", start.elapsed());
     println!("  size on disk: {} MB", state.reader().size_on_disk()? / 1_000_000);
-    let tenant = TenantId::from("default");
-    let reader = state.reader();
+    reads(&state)?;
+    drop(state);
+    let start = Instant::now();
+    let (_state, _) = State::open(dir, StateOptions::default())?;
+    println!("  open                               {:?}", start.elapsed());
+    Ok(())
+}
+
+/// Commits `count` write sets and prints how long each took.
+fn commits(label: &str, state: &State, applied: &mut Seq, count: u64, write: &dyn Fn(u64) -> WriteSet) -> Outcome<()> {
+    let mut times: Vec<Duration> = Vec::new();
+    for batch in 0..count {
+        *applied = applied.next();
+        let write = WriteSet {
+            applied: *applied,
+            ..write(batch)
+        };
+        let start = Instant::now();
+        state.commit(&write)?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    let at = |percent: usize| {
+        times
+            .get((times.len() - 1) * percent / 100)
+            .copied()
+            .unwrap_or_default()
+    };
+    println!(
+        "  {label}: p50 {:?}  p90 {:?}  p99 {:?}  max {:?}",
+        at(50),
+        at(90),
+        at(99),
+        at(100)
+    );
+    Ok(())
+}
+
+fn reads(state: &State) -> Outcome<()> {
+    let (tenant, reader) = (TenantId::from("default"), state.reader());
     let start = Instant::now();
     for n in 0..20_000u64 {
         let fingerprint = Fingerprint::from(fingerprint_of_name(&(n.wrapping_mul(7919) % LIVE).to_string()));
@@ -322,9 +331,5 @@ fn state(dir: &Path) -> Outcome<()> {
         "  scan of all alert states           {} ({scanned})",
         rate(scanned, start.elapsed())
     );
-    drop(state);
-    let start = Instant::now();
-    let (_state, _) = State::open(dir, StateOptions::default())?;
-    println!("  open                               {:?}", start.elapsed());
     Ok(())
 }

@@ -2,9 +2,10 @@
 //! alert, never one per member.
 
 use crate::alert::Event;
+use crate::batch::Scalar;
 use crate::ids::{IncidentId, TenantId, Timestamp};
 use crate::incident::{Explanation, Incident, Link, MemberView};
-use crate::limits::MAX_OPEN_LINKS_PER_ALERT;
+use crate::limits::{MAX_EXPLAINED_VALUE_BYTES, MAX_OPEN_LINKS_PER_ALERT, cut};
 use crate::naming::JsonText;
 use crate::outbox::IncidentAction;
 use crate::state::{StateError, StateView};
@@ -78,6 +79,13 @@ pub(super) fn link<V: StateView>(
         state.open_links.remove(0);
     }
     let (from, to) = state.received_range;
+    // An incident that was let go for the limit still has its link: its members must not be counted again.
+    if working
+        .link_mut(tenant, id, fingerprint)?
+        .is_some_and(|link| link.unlinked.is_none())
+    {
+        return Ok(());
+    }
     if let Some(incident) = working.incident_mut(tenant, id)? {
         incident.members.add(fingerprint, joining.after, &judgement.branches);
         incident.members.newest_event = incident.members.newest_event.max(event.accepted);
@@ -98,6 +106,16 @@ pub(super) fn link<V: StateView>(
     Ok(())
 }
 
+/// A value short enough to be kept with the link; cut JSON is kept as text.
+fn bounded(value: Scalar) -> Scalar {
+    match value {
+        Scalar::Text(text) | Scalar::Json(text) if text.len() > MAX_EXPLAINED_VALUE_BYTES => {
+            Scalar::Text(cut(&text, MAX_EXPLAINED_VALUE_BYTES).to_owned())
+        }
+        short => short,
+    }
+}
+
 fn explain(event: &Event, judgement: &Judgement<'_>, json_text: JsonText) -> Explanation {
     let rule = &judgement.rule.rule;
     let branch = |index: u32| {
@@ -107,7 +125,10 @@ fn explain(event: &Event, judgement: &Judgement<'_>, json_text: JsonText) -> Exp
     let value = |column: &u32| {
         let at = usize::try_from(*column).ok()?;
         let column = judgement.columns.get(at)?;
-        Some((column.name.clone(), column.of(&event.alert.attributes, json_text)))
+        Some((
+            column.name.clone(),
+            bounded(column.of(&event.alert.attributes, json_text)),
+        ))
     };
     Explanation {
         rule: rule.id.clone(),

@@ -147,7 +147,12 @@ pub fn settle<V: StateView>(
         }
     }
     let mut incidents = Vec::new();
+    let mut stopped_by: Option<&RuleId> = None;
     for judgement in &judged.judgements {
+        let rule = &judgement.rule.rule;
+        if stopped_by.is_some_and(|stopping| *stopping != rule.id) {
+            break;
+        }
         let joining = Joining {
             event,
             after,
@@ -157,8 +162,9 @@ pub fn settle<V: StateView>(
         if let Some(id) = apply(working, &joining, judgement)? {
             incidents.push(id);
         }
-        if judgement.rule.rule.draft.stop_on_match {
-            break;
+        if rule.draft.stop_on_match {
+            // A multi-level rule gives several verdicts: all of them count.
+            stopped_by = Some(&rule.id);
         }
     }
     Ok(incidents)

@@ -7,13 +7,13 @@ use super::{set_text, severity, text_at};
 use crate::time;
 
 /// The alerts of a webhook body; a single alert in the same shape is taken too.
-pub fn webhook(mut body: Object, source: &str) -> Result<Vec<Object>, String> {
+pub fn webhook(mut body: Object, source: &str) -> Result<Vec<Result<Object, String>>, String> {
     let alerts = match body.remove("alerts") {
         Some(Value::List(alerts)) => alerts,
         Some(_) => return Err("alerts must be a list".into()),
         None => vec![Value::Object(body)],
     };
-    alerts.into_iter().map(|alert| one(alert, source)).collect()
+    Ok(alerts.into_iter().map(|alert| one(alert, source)).collect())
 }
 
 fn one(alert: Value, source: &str) -> Result<Object, String> {
@@ -128,12 +128,13 @@ mod tests {
         };
         let alerts = webhook(body("0001-01-01T00:00:00Z"), "alertmanager").unwrap();
         assert_eq!(
-            json::to_text(&Value::Object(alerts[0].clone())),
+            json::to_text(&Value::Object(alerts[0].clone().unwrap())),
             r#"{"id":"Up","name":"Up","status":"firing","severity":"high","source":["alertmanager"],"description":"s","service":"api","url":"http://p/g","startedAt":"2026-01-01T00:00:00Z","fingerprint":"f1","labels":{"alertname":"Up","severity":"error","job":"api"},"annotations":{"summary":"s"}}"#
         );
         assert_eq!(webhook(body("2026-01-01T00:04:00Z"), "alertmanager").unwrap(), alerts);
         assert!(
-            webhook(object(r#"{"alerts":[{}]}"#), "alertmanager")
+            webhook(object(r#"{"alerts":[{}]}"#), "alertmanager").unwrap()[0]
+                .as_ref()
                 .unwrap_err()
                 .contains("labels")
         );

@@ -6,16 +6,18 @@ use donjon_core::{Object, Value};
 use super::{alertmanager, set_text, text_at};
 
 /// The alerts of a webhook body.
-pub fn webhook(body: Object) -> Result<Vec<Object>, String> {
+pub fn webhook(body: Object) -> Result<Vec<Result<Object, String>>, String> {
     if body.get("alerts").is_none() {
-        return legacy(&body).map(|alert| vec![alert]);
+        return legacy(&body).map(|alert| vec![Ok(alert)]);
     }
     let Some(Value::List(raw)) = body.get("alerts").cloned() else {
         return Err("alerts must be a list".into());
     };
     let mut alerts = alertmanager::webhook(body, "grafana")?;
     for (alert, raw) in alerts.iter_mut().zip(raw) {
-        let Value::Object(raw) = raw else { continue };
+        let (Ok(alert), Value::Object(raw)) = (alert, raw) else {
+            continue;
+        };
         for key in ["dashboardURL", "panelURL", "silenceURL", "valueString", "imageURL"] {
             set_text(
                 alert,
@@ -76,7 +78,7 @@ mod tests {
         };
         match (webhook(object), expected) {
             (Ok(alerts), Ok(expected)) => {
-                let list = Value::List(alerts.into_iter().map(Value::Object).collect());
+                let list = Value::List(alerts.into_iter().map(|alert| Value::Object(alert.unwrap())).collect());
                 assert_eq!(json::to_text(&list), expected, "{body}");
             }
             (Err(error), Err(part)) => assert!(error.contains(part), "{body}: {error}"),

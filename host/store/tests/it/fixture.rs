@@ -98,7 +98,7 @@ fn check_state(data: &DataDir) {
     let reader = state.reader();
     let tenant = samples::tenant();
     assert_eq!(reader.applied().unwrap(), Seq(APPLIED));
-    assert_eq!(reader.tenants().unwrap(), [tenant.clone()]);
+    assert_eq!(reader.tenants().unwrap(), std::slice::from_ref(&tenant));
     let newest = APPLIED - 6..=APPLIED;
     for n in newest {
         let fingerprint = samples::fingerprint(n % 7);
@@ -116,7 +116,7 @@ fn check_state(data: &DataDir) {
             Some(id)
         );
         assert_eq!(reader.incident(&tenant, id).unwrap(), Some(incident));
-        assert_eq!(reader.links(&tenant, id).unwrap(), [link.clone()]);
+        assert_eq!(reader.links(&tenant, id).unwrap(), std::slice::from_ref(&link));
         let linked = reader
             .incidents_of_alert(&tenant, &link.fingerprint)
             .unwrap()

@@ -67,7 +67,7 @@ pub fn entry(n: u64) -> NewEntry {
             provider: "prometheus".to_owned(),
             api_key_name: "default".to_owned(),
             document: format!(r#"{{"name":"alert {n}","severity":"warning","labels":{{"host":"é{n}"}}}}"#).into_bytes(),
-            id_generated: n % 2 == 0,
+            id_generated: n.is_multiple_of(2),
         },
     };
     NewEntry {
@@ -81,11 +81,15 @@ fn event(n: u64) -> StoredEvent {
     StoredEvent {
         seq: Seq(n),
         accepted: Timestamp(NOON + n),
-        status: if n % 3 == 0 { Status::Resolved } else { Status::Firing },
+        status: if n.is_multiple_of(3) {
+            Status::Resolved
+        } else {
+            Status::Firing
+        },
         firing_counter: u32::try_from(n).unwrap(),
         unresolved_counter: 2,
         firing_start: Some(Timestamp(NOON)),
-        firing_start_since_resolved: (n % 2 == 0).then_some(Timestamp(NOON + 1)),
+        firing_start_since_resolved: n.is_multiple_of(2).then_some(Timestamp(NOON + 1)),
     }
 }
 
@@ -231,7 +235,7 @@ pub fn rule(version: u32) -> Rule {
         created_by: "ada".to_owned(),
         updated: Some(Timestamp(NOON + u64::from(version))),
         updated_by: Some("grace".to_owned()),
-        deleted: version % 2 == 0,
+        deleted: version.is_multiple_of(2),
         offered_at_creation: 12,
     }
 }
@@ -268,8 +272,8 @@ pub fn outbox(n: u64) -> OutboxRecord {
             (incident_id(n), IncidentAction::Created),
             (incident_id(n + 1), IncidentAction::Deleted),
         ],
-        fingerprints: (n % 2 == 0).then(|| vec!["fingerprint-1".to_owned()]),
-        rules_changed: n % 3 == 0,
+        fingerprints: n.is_multiple_of(2).then(|| vec!["fingerprint-1".to_owned()]),
+        rules_changed: n.is_multiple_of(3),
     }
 }
 

@@ -113,7 +113,7 @@ fn a_flipped_bit_in_the_middle_loses_its_block_only_and_is_reported() {
             first_lost: Seq(6),
             last_lost: Seq(10),
         };
-        assert_eq!(report.damage, [expected.clone()], "offset {offset}");
+        assert_eq!(report.damage, std::slice::from_ref(&expected), "offset {offset}");
         assert_eq!(report.torn, None, "offset {offset}");
         let reader = journal.reader();
         assert_eq!(

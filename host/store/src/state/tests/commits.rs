@@ -2,14 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use donjon_core::batch::{KvValue, KvWrite};
 use donjon_core::limits::MAX_RULE_VERSIONS;
-use donjon_core::outbox::OutboxRecord;
 use donjon_core::state::{StateView, TenantState, WriteSet};
 use donjon_core::{AlertState, Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
 
 use super::super::*;
-use crate::limits::{MAX_PLUGIN_KEY_BYTES, OUTBOX_FORGET_PER_COMMIT};
 use crate::testing::Draw;
 
 fn tenant() -> TenantId {
@@ -233,168 +230,6 @@ fn rules_come_in_the_order_of_creation_and_old_versions_stay_up_to_a_limit() {
         reader.rule(&tenant(), &many).unwrap().map(|rule| rule.version),
         Some(kept + 1)
     );
-}
-
-#[test]
-fn the_outbox_is_read_forward_and_forgotten_in_bounded_steps() {
-    let state = State::in_memory();
-    let mut draw = Draw::new(5);
-    let mut write = |numbers: std::ops::Range<u64>, forget_below: u64| {
-        let record = |number| OutboxRecord {
-            number,
-            ..draw.outbox_record()
-        };
-        state
-            .commit(&WriteSet {
-                outbox: numbers.map(record).collect(),
-                outbox_forget_below: forget_below,
-                ..WriteSet::default()
-            })
-            .unwrap();
-        let reader = state.reader();
-        let found = reader.outbox_after(0, 10_000).unwrap();
-        assert!(found.is_sorted_by_key(|record| record.number));
-        (
-            found.first().map(|record| record.number),
-            found.len(),
-            reader.outbox_last().unwrap(),
-        )
-    };
-    assert_eq!(write(1..4, 0), (Some(1), 3, 3));
-    assert_eq!(write(4..3001, 3), (Some(3), 2998, 3000));
-    let step = OUTBOX_FORGET_PER_COMMIT;
-    assert_eq!(write(0..0, 3001).0, Some(3 + step));
-    assert_eq!(write(0..0, 3001).0, Some(3 + 2 * step));
-    // All are gone, the numbers go on; asking for too much forgets nothing that is yet to come.
-    assert_eq!(write(0..0, u64::MAX), (None, 0, 3000));
-    assert_eq!(write(3001..3003, 0), (Some(3001), 2, 3002));
-    let after: Vec<u64> = state
-        .reader()
-        .outbox_after(3001, 10)
-        .unwrap()
-        .iter()
-        .map(|record| record.number)
-        .collect();
-    assert_eq!(after, [3002]);
-    assert_eq!(state.reader().outbox_after(0, 1).unwrap().len(), 1);
-}
-
-#[test]
-fn dead_letters_come_newest_first_and_are_dismissed() {
-    let mut draw = Draw::new(6);
-    let mut letters = |seqs: &[u64]| -> Vec<_> {
-        seqs.iter()
-            .map(|seq| (tenant(), Seq(*seq), draw.dead_letter()))
-            .collect()
-    };
-    let state = committed(WriteSet {
-        dead_letters: letters(&[1, 255, 256, 70_000]),
-        ..WriteSet::default()
-    });
-    let seqs = |limit| -> Vec<u64> {
-        let found = state.reader().dead_letters(&tenant(), limit).unwrap();
-        found.iter().map(|(seq, _)| seq.0).collect()
-    };
-    assert_eq!(seqs(10), [70_000, 256, 255, 1]);
-    assert_eq!(seqs(2), [70_000, 256]);
-    let dismiss = |seqs: Option<Vec<Seq>>, new: Vec<_>| {
-        let dismissed = vec![(tenant(), seqs)];
-        state
-            .commit(&WriteSet {
-                dismissed,
-                dead_letters: new,
-                ..WriteSet::default()
-            })
-            .unwrap();
-    };
-    dismiss(Some(vec![Seq(256), Seq(70_001), Seq(4)]), letters(&[70_001, 70_002]));
-    assert_eq!(seqs(10), [70_002, 70_000, 255, 1]);
-    dismiss(None, letters(&[80_000]));
-    assert_eq!(seqs(10), [80_000], "what came with the dismissal stays");
-}
-
-#[test]
-fn plugin_data_is_scanned_by_prefix_and_kept_apart() {
-    let put = |plugin: &str, key: &str| {
-        let value = KvValue {
-            bytes: key.as_bytes().to_vec(),
-            expires: None,
-        };
-        (
-            plugin.to_owned(),
-            KvWrite {
-                key: key.to_owned(),
-                value: Some(value),
-            },
-        )
-    };
-    let plugin_kv = ["a/1", "a/10", "a/2", "b/1", ""].map(|key| put("rules", key)).to_vec();
-    let state = committed(WriteSet {
-        plugin_kv,
-        ..WriteSet::default()
-    });
-    state
-        .commit(&WriteSet {
-            plugin_kv: vec![put("rule", "sa/1")],
-            ..WriteSet::default()
-        })
-        .unwrap();
-    let reader = state.reader();
-    let scan = |prefix: &str, after: Option<&str>, limit| -> Vec<String> {
-        reader
-            .plugin_kv_scan("rules", prefix, after, limit)
-            .unwrap()
-            .into_iter()
-            .map(|(key, _)| key)
-            .collect()
-    };
-    assert_eq!(scan("", None, 10), ["", "a/1", "a/10", "a/2", "b/1"]);
-    assert_eq!(scan("a/", None, 10), ["a/1", "a/10", "a/2"]);
-    assert_eq!(scan("a/", Some("a/1"), 1), ["a/10"]);
-    assert_eq!(scan("a/", Some("a/2"), 10), Vec::<String>::new());
-    assert_eq!(
-        scan("a/", Some("b"), 10),
-        Vec::<String>::new(),
-        "after the whole prefix"
-    );
-    assert_eq!(scan("b/", Some("a"), 10), ["b/1"], "before the whole prefix");
-    assert_eq!(reader.plugin_kv_get("rules", "a/10").unwrap().unwrap().bytes, b"a/10");
-    assert_eq!(reader.plugin_kv_usage("rules").unwrap(), KvUsage { keys: 5, bytes: 26 });
-
-    let remove = KvWrite {
-        key: "a/1".to_owned(),
-        value: None,
-    };
-    let write = WriteSet {
-        plugin_kv: vec![("rules".to_owned(), remove), put("rules", "a/3")],
-        ..WriteSet::default()
-    };
-    state.commit(&write).unwrap();
-    assert_eq!(scan("a/", None, 10), ["a/10", "a/2", "a/3"]);
-}
-
-#[test]
-fn what_cannot_be_stored_is_refused_whole_and_the_store_goes_on() {
-    let state = State::in_memory();
-    let mut draw = Draw::new(7);
-    let key = "k".repeat(MAX_PLUGIN_KEY_BYTES + 1);
-    let write = WriteSet {
-        applied: Seq(5),
-        alerts: vec![draw.alert_state()],
-        plugin_kv: vec![("p".to_owned(), KvWrite { key, value: None })],
-        ..WriteSet::default()
-    };
-    let error = state.commit(&write).unwrap_err();
-    assert!(matches!(error, CommitError::Record { .. }), "{error}");
-    assert!(error.to_string().ends_with("limit 512 bytes, found 513"), "{error}");
-    assert_eq!(state.reader().dump().unwrap(), []);
-    state
-        .commit(&WriteSet {
-            plugin_kv: Vec::new(),
-            ..write
-        })
-        .unwrap();
-    assert_eq!(state.reader().applied().unwrap(), Seq(5));
 }
 
 #[test]

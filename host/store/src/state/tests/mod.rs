@@ -2,4 +2,5 @@
 
 mod commits;
 mod equal;
+mod queues;
 mod reopen;
