@@ -89,6 +89,9 @@ fn open(config: &config::Storage) -> anyhow::Result<Opened> {
         },
     )
     .map_err(|error| WrongSetUp(error.to_string()))?;
+    if let Reopened::WentBack { flushed, applied } = &reopened {
+        tracing::warn!(%flushed, %applied, "derived state is older than its last flush; the journal is applied from there");
+    }
     if let Reopened::Rebuilt { moved_to, why } = reopened {
         tracing::error!(moved_to = %moved_to.display(), "derived state did not open and is rebuilt from the journal: {why}");
         let first = journal.reader().first_seq();

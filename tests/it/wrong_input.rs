@@ -320,7 +320,7 @@ fn a_full_disk_refuses_and_forgets_nothing() {
     .unwrap();
     assert_eq!(
         client
-            .get("/alerts?limit=1000")
+            .get("/alerts?limit=10000")
             .unwrap()
             .json()
             .as_array()
@@ -335,7 +335,7 @@ fn a_full_disk_refuses_and_forgets_nothing() {
     assert_eq!(
         server
             .client()
-            .get("/alerts?limit=1000")
+            .get("/alerts?limit=10000")
             .unwrap()
             .json()
             .as_array()

@@ -34,7 +34,7 @@ const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 const MAX_ATTRIBUTES: usize = 1000;
 /// Bad items that are named in one answer.
 const NAMED_INVALID: usize = 100;
-/// Requests with more bytes than this are parsed on a thread for blocking work.
+/// Bodies with more bytes than this, and compressed ones, are parsed on a thread for blocking work.
 const LARGE_BODY_BYTES: usize = 256 * 1024;
 
 /// The routes of ingest.
@@ -150,53 +150,24 @@ async fn take(
         api_key_name: caller.name.clone(),
         now: app.clock.now(),
     };
-    let (encoding, ndjson) = (text_header(headers, header::CONTENT_ENCODING), is_ndjson(headers));
-    let limits = app.limits.clone();
-    let work = move || -> Result<(Vec<Item>, Vec<Told>, usize), ApiError> {
-        let body = body::decompress(body, encoding.as_deref(), limits.max_body_bytes)?;
-        let raw = body::split(&body, ndjson, limits.max_items)?;
-        let (items, told) = items_of(raw, &origin);
-        Ok((items, told, body.len()))
-    };
-    // Parsing a large body would keep other requests of this thread waiting.
-    let large = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let (items, told, bytes) = if large.is_none_or(|length| length > LARGE_BODY_BYTES) {
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| ApiError::internal(error.to_string()))??
-    } else {
-        work()?
+    let Parsed { items, told, bytes } = parse(&app, origin, headers, body).await?;
+    let (count, invalid) = (items.len(), told.iter().filter(|told| told.invalid.is_some()).count());
+    let items_counted = |kind, count: usize| {
+        app.metrics
+            .ingest_items
+            .get_or_create(&Kind { kind })
+            .inc_by(count as u64)
     };
     app.metrics.ingest_bytes.inc_by(bytes as u64);
-    let invalid = told.iter().filter(|told| told.invalid.is_some()).count();
-    let count = items.len();
-    let receipt = app
-        .intake
-        .accept(caller.tenant, items, query.wait)
-        .await
-        .inspect_err(|_| {
-            app.metrics
-                .ingest_items
-                .get_or_create(&Kind { kind: "refused" })
-                .inc_by(count as u64);
-        })?;
-    app.metrics
-        .ingest_items
-        .get_or_create(&Kind { kind: "accepted" })
-        .inc_by((count - invalid.min(count)) as u64);
-    app.metrics
-        .ingest_items
-        .get_or_create(&Kind { kind: "invalid" })
-        .inc_by(invalid as u64);
+    let accepted = app.intake.accept(caller.tenant, items, query.wait).await;
+    let receipt = accepted.inspect_err(|_| {
+        items_counted("refused", count);
+    })?;
+    items_counted("accepted", count - invalid);
+    items_counted("invalid", invalid);
     if invalid > 0 && invalid == told.len() {
-        return Err(ApiError::refused_items(
-            told.into_iter()
-                .filter_map(|told| told.invalid)
-                .take(NAMED_INVALID)
-                .collect(),
-        ));
+        let reasons = told.into_iter().filter_map(|told| told.invalid).take(NAMED_INVALID);
+        return Err(ApiError::refused_items(reasons.collect()));
     }
     let task_name = receipt.first.0.to_string();
     match receipt.applied {
@@ -206,6 +177,37 @@ async fn take(
             Ok((StatusCode::OK, Json(applied_answer(&task_name, &told, outcomes))).into_response())
         }
     }
+}
+
+/// What a body came to.
+struct Parsed {
+    items: Vec<Item>,
+    told: Vec<Told>,
+    bytes: usize,
+}
+
+/// Decompresses, splits, parses and normalises; a large body on a thread for blocking work, where it keeps no other
+/// request waiting.
+async fn parse(app: &Shared, origin: Origin, headers: &HeaderMap, body: Bytes) -> Result<Parsed, ApiError> {
+    let (encoding, ndjson) = (text_header(headers, header::CONTENT_ENCODING), is_ndjson(headers));
+    let (max_body_bytes, max_items) = (app.limits.max_body_bytes, app.limits.max_items);
+    let large = encoding.is_some() || body.len() > LARGE_BODY_BYTES;
+    let work = move || -> Result<Parsed, ApiError> {
+        let body = body::decompress(body, encoding.as_deref(), max_body_bytes)?;
+        let raw = body::split(&body, ndjson, max_items)?;
+        let (items, told) = items_of(raw, &origin);
+        Ok(Parsed {
+            items,
+            told,
+            bytes: body.len(),
+        })
+    };
+    if !large {
+        return work();
+    }
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))?
 }
 
 fn text_header(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
