@@ -41,7 +41,7 @@ lint:
 # that the features of dependencies are settled once and wasmtime is compiled once.
 test: TARGETS := --all-targets
 test: setup lint build
-	$(CARGO) test --release --workspace
+	$(CARGO) test --release --workspace --no-fail-fast
 
 bench: setup build
 	target/release/donjon-bench
