@@ -149,6 +149,11 @@ impl Metrics {
             "Position up to which entries are applied",
             self.applied_seq.clone(),
         );
+        self.registered_rest()
+    }
+
+    fn registered_rest(mut self) -> Self {
+        let r = &mut self.registry;
         r.register("incidents_opened", "Incidents opened", self.incidents_opened.clone());
         r.register(
             "rule_errors",

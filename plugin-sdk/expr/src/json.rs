@@ -188,7 +188,7 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
-    /// The character of `\uXXXX`, or of a pair of them; half a pair becomes the replacement character.
+    /// The character of `\uhhhh`, or of a pair of them; half a pair becomes the replacement character.
     fn unicode(&mut self) -> Result<char, EvalError> {
         let high = self.hex()?;
         let paired = (0xd800..0xdc00).contains(&high) && self.text.get(self.at..self.at + 2) == Some("\\u");
