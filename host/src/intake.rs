@@ -17,8 +17,9 @@ use donjon_store::journal::{Journal, RetentionPolicy};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::disk_space::DiskSpace;
 use crate::telemetry::Metrics;
-use thread::{FreeSpace, JournalThread};
+use thread::JournalThread;
 
 /// Requests waiting for the journal.
 const QUEUE_REQUESTS: usize = 4096;
@@ -173,6 +174,12 @@ struct Request {
     reply: oneshot::Sender<Result<Seq, Refused>>,
 }
 
+impl Request {
+    fn is_command(&self) -> bool {
+        matches!(self.items.first(), Some(Item::Command { .. }))
+    }
+}
+
 /// How far the two sides of the journal are.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -236,9 +243,10 @@ pub struct IntakeOptions {
     pub max_lag_entries: u64,
     /// Bytes of their documents above which alerts are refused.
     pub max_lag_bytes: u64,
-    /// Free bytes below which alerts are refused.
-    pub min_free_bytes: u64,
+    /// How much may still be written.
+    pub disk_space: DiskSpace,
     /// Where the journal is; locked as long as it is used.
+    #[expect(dead_code, reason = "kept for its lock")]
     pub data_dir: DataDir,
     /// When the newest entry of the journal was accepted.
     pub last_accepted: Timestamp,
@@ -279,11 +287,7 @@ impl Intake {
             clock,
             progress: Arc::clone(&progress),
             metrics,
-            space: FreeSpace {
-                options,
-                looked: None,
-                problem: None,
-            },
+            options,
             retention_looked: Instant::now(),
             stopping: Arc::clone(&stopping),
             last_at,

@@ -6,6 +6,7 @@ mod api;
 mod cli;
 mod clock;
 mod config;
+mod disk_space;
 mod http;
 mod ingest;
 mod intake;

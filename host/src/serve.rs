@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::disk_space::DiskSpace;
 use crate::http::auth::Auth;
 use crate::http::{App, Shared};
 use crate::intake::{Intake, IntakeOptions, Progress};
@@ -191,10 +192,11 @@ fn start_path(
     let progress = Arc::new(Progress::new(replay_to.max(applied), applied));
     let (committed_sender, committed) = watch::channel(state.reader().outbox_last()?);
     let (replayed_sender, replayed) = watch::channel(false);
+    let disk_space = DiskSpace::new(dir.path().to_owned(), config.storage.min_free_bytes);
     let options = IntakeOptions {
         max_lag_entries: config.ingest.max_lag_entries,
         max_lag_bytes: config.ingest.max_lag_bytes,
-        min_free_bytes: config.storage.min_free_bytes,
+        disk_space: disk_space.clone(),
         data_dir: dir,
         last_accepted,
         retention: RetentionPolicy {
@@ -214,6 +216,7 @@ fn start_path(
         state,
         journal: reader,
         groups,
+        disk_space,
         plugins: plugins.directory.set(),
         pending_kv: plugins.pending_kv.clone(),
         stopping: stopping.clone(),

@@ -2,6 +2,7 @@
 
 mod command_line;
 mod crash;
+mod full_disk;
 mod guests;
 mod monitoring;
 mod reading;

@@ -51,7 +51,7 @@ const FORBIDDEN_CRATES: [(&str, &[&str], &[&str]); 6] = [
 
 /// Modules of the host, each with the modules that it may name. Arrows go down only; `api` and `ingest` never meet, but
 /// for the router that `api` puts together.
-const HOST_EDGES: [(&str, &[&str]); 15] = [
+const HOST_EDGES: [(&str, &[&str]); 16] = [
     (
         "main",
         &[
@@ -59,6 +59,7 @@ const HOST_EDGES: [(&str, &[&str]); 15] = [
             "cli",
             "clock",
             "config",
+            "disk_space",
             "http",
             "ingest",
             "intake",
@@ -79,6 +80,7 @@ const HOST_EDGES: [(&str, &[&str]); 15] = [
             "api",
             "clock",
             "config",
+            "disk_space",
             "http",
             "intake",
             "plugin_kv",
@@ -96,9 +98,17 @@ const HOST_EDGES: [(&str, &[&str]); 15] = [
     ),
     (
         "worker",
-        &["ingest", "intake", "json", "plugin_kv", "rules", "telemetry"],
+        &[
+            "disk_space",
+            "ingest",
+            "intake",
+            "json",
+            "plugin_kv",
+            "rules",
+            "telemetry",
+        ],
     ),
-    ("intake", &["clock", "telemetry"]),
+    ("intake", &["clock", "disk_space", "telemetry"]),
     ("plugins", &[]),
     ("plugin_kv", &[]),
     ("rules", &["time"]),
@@ -106,6 +116,7 @@ const HOST_EDGES: [(&str, &[&str]); 15] = [
     ("clock", &[]),
     ("config", &[]),
     ("json", &[]),
+    ("disk_space", &[]),
 ];
 
 /// Words that are not written in sources, and what to write instead.

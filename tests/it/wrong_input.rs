@@ -1,10 +1,8 @@
 //! Wrong input: each gets a clear message, a 4xx or exit code 2, and nothing is lost.
 
 use std::process::Command;
-use std::time::Duration;
 
 use donjon_tests::client::{Answer, Client};
-use donjon_tests::server::wait_for;
 use donjon_tests::{Server, ServerOptions, files};
 use serde_json::{Value, json};
 
@@ -249,98 +247,4 @@ fn a_wrong_set_up_ends_with_exit_code_2() {
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("another server running"), "{text}");
     assert_serves(&server);
-}
-
-/// A small file system of its own, where this machine allows one: the test says so where it does not.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(bytes: usize) -> Option<SmallDisk> {
-        let dir = tempfile::tempdir().unwrap();
-        let size = format!("size={bytes}");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(dir.path())
-            .output()
-            .ok()?;
-        mounted.status.success().then_some(SmallDisk(dir))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
-    }
-}
-
-#[test]
-fn a_full_disk_refuses_and_forgets_nothing() {
-    let disk = SmallDisk::mount(128 << 20);
-    let dir = tempfile::tempdir().unwrap();
-    // Without the right to mount, the free space that is asked for is more than any disk has: the same answers.
-    let (data, min_free) = match &disk {
-        Some(disk) => (disk.0.path().join("data"), 24u64 << 20),
-        None => (dir.path().join("data"), u64::MAX >> 1),
-    };
-    let options = ServerOptions {
-        data_dir: Some(data.clone()),
-        plugins: vec![files::plugin("rules")],
-        config: format!("[storage]\nmin_free_bytes = {min_free}\ncache_bytes = 8000000\n"),
-        ..ServerOptions::default()
-    };
-    let server = Server::start_with(options.clone()).unwrap();
-    let mut client = server.client();
-    let (mut accepted, mut refusal) = (0, None);
-    for round in 0..3000 {
-        // Incompressible, so that the disk fills.
-        let noise = |_| format!("{:032x}", rand::random::<u128>());
-        let text: String = (0..4000).map(noise).collect();
-        let alert = json!({"name": "n", "fingerprint": format!("f{round}"), "message": text});
-        let answer = client.post("/alerts/event", &alert).unwrap();
-        match answer.status {
-            202 => accepted += 1,
-            _ => {
-                refusal = Some(answer);
-                break;
-            }
-        }
-    }
-    let refusal = refusal.expect("the disk never filled");
-    assert_eq!(refusal.status, 429, "{}", refusal.text());
-    assert_eq!(refusal.json()["code"], "disk_full");
-    assert!(detail(&refusal).contains("free some space"), "{}", refusal.text());
-    assert!(refusal.header("retry-after").is_some());
-    if disk.is_some() {
-        assert!(accepted > 10, "only {accepted} were taken");
-    }
-    wait_for("what was accepted to be applied", Duration::from_secs(30), || {
-        let ready = client.get("/readyz")?.json();
-        Ok(ready["accepted"] == ready["applied"])
-    })
-    .unwrap();
-    assert_eq!(
-        client
-            .get("/alerts?limit=10000")
-            .unwrap()
-            .json()
-            .as_array()
-            .unwrap()
-            .len(),
-        accepted
-    );
-    // Reading and acting go on; so does the data after a restart.
-    assert_eq!(client.get("/incidents").unwrap().status, 200);
-    server.kill().unwrap();
-    let server = Server::start_with(options).unwrap();
-    assert_eq!(
-        server
-            .client()
-            .get("/alerts?limit=10000")
-            .unwrap()
-            .json()
-            .as_array()
-            .unwrap()
-            .len(),
-        accepted
-    );
 }

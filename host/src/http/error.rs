@@ -1,6 +1,8 @@
 //! Errors as clients see them: `{"detail": ..., "code": ...}`, in the shape of the reference, with a stable code. The
 //! only place where errors become HTTP statuses.
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use donjon_core::state::StateError;
@@ -71,6 +73,16 @@ impl ApiError {
         let detail = detail.into();
         tracing::error!("answering 500: {detail}");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// 504: durable, and not applied within the time a client is kept waiting.
+    pub fn not_yet_applied(waited: Duration) -> ApiError {
+        let detail = format!(
+            "accepted and durable, but not applied within {} seconds; it will be applied, do not send it again; see \
+             /readyz and the log for what holds the line",
+            waited.as_secs()
+        );
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "not_yet_applied", detail)
     }
 
     /// 503: the server stops.

@@ -5,6 +5,7 @@ pub mod error;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use donjon_core::command::{Command, CommandOutcome};
 use donjon_store::StateReader;
@@ -18,6 +19,9 @@ use crate::plugins::PluginDirectory;
 use crate::telemetry::Metrics;
 use auth::{Auth, Caller};
 use error::ApiError;
+
+/// How long a client is kept waiting for what is durable to be applied.
+pub const APPLY_WAIT: Duration = Duration::from_secs(60);
 
 /// What handlers work with. Reads go to committed state and the journal, never to the worker's memory.
 pub struct App {
@@ -56,7 +60,7 @@ impl App {
     /// Gives a command and waits until it is applied.
     ///
     /// # Errors
-    /// When it was refused, or the server stops before it is applied.
+    /// When it was refused, or the server stops before it is applied, or something holds the line for long.
     pub async fn command(&self, caller: &Caller, command: Command) -> Result<CommandOutcome, ApiError> {
         let item = Item::Command {
             actor: caller.name.clone(),
@@ -64,7 +68,10 @@ impl App {
         };
         let receipt = self.intake.accept(caller.tenant.clone(), vec![item], true).await?;
         let outcomes = match receipt.applied {
-            Some(applied) => applied.await.map_err(|_| ApiError::stopping())?,
+            Some(applied) => tokio::time::timeout(APPLY_WAIT, applied)
+                .await
+                .map_err(|_| ApiError::not_yet_applied(APPLY_WAIT))?
+                .map_err(|_| ApiError::stopping())?,
             None => Vec::new(),
         };
         match outcomes.into_iter().next().flatten() {

@@ -18,6 +18,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::http::APPLY_WAIT;
 use crate::http::Shared;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
@@ -170,12 +171,15 @@ async fn take(
         return Err(ApiError::refused_items(reasons.collect()));
     }
     let task_name = receipt.first.0.to_string();
-    match receipt.applied {
-        None => Ok((StatusCode::ACCEPTED, Json(accepted_answer(&task_name, &told))).into_response()),
-        Some(applied) => {
-            let outcomes = applied.await.map_err(|_| ApiError::stopping())?;
-            Ok((StatusCode::OK, Json(applied_answer(&task_name, &told, outcomes))).into_response())
-        }
+    let accepted = || (StatusCode::ACCEPTED, Json(accepted_answer(&task_name, &told))).into_response();
+    let Some(applied) = receipt.applied else {
+        return Ok(accepted());
+    };
+    match tokio::time::timeout(APPLY_WAIT, applied).await {
+        Ok(Ok(outcomes)) => Ok((StatusCode::OK, Json(applied_answer(&task_name, &told, outcomes))).into_response()),
+        Ok(Err(_)) => Err(ApiError::stopping()),
+        // Durable all the same: an error would make the sender send it again.
+        Err(_) => Ok(accepted()),
     }
 }
 

@@ -12,6 +12,7 @@ use donjon_store::journal::{EntryBody, Journal, JournalError, NewEntry, freeable
 
 use super::{Accepted, IntakeOptions, Item, Progress, Refused, Request};
 use crate::clock::Clock;
+use crate::disk_space::Room;
 use crate::telemetry::Metrics;
 
 /// Entries of one group commit; larger requests make a group of their own.
@@ -20,8 +21,6 @@ const GROUP_ENTRIES: usize = 8192;
 const STOP_POLL: Duration = Duration::from_millis(100);
 /// How often the journal is looked through for days that may go.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
-/// How long a look at the free space of the file system is believed.
-const FREE_SPACE_MAX_AGE: Duration = Duration::from_millis(500);
 
 /// Everything the thread owns.
 pub(super) struct JournalThread {
@@ -31,7 +30,7 @@ pub(super) struct JournalThread {
     pub(super) clock: Clock,
     pub(super) progress: Arc<Progress>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) space: FreeSpace,
+    pub(super) options: IntakeOptions,
     pub(super) retention_looked: Instant,
     /// Set by `Intake::stop`: clients that never end their requests must not keep the thread.
     pub(super) stopping: Arc<AtomicBool>,
@@ -55,13 +54,7 @@ impl JournalThread {
                 entries += request.items.len();
                 group.push(request);
             }
-            if let Err(refused) = self.space.check() {
-                let (commands, refuse): (Vec<_>, Vec<_>) = group
-                    .into_iter()
-                    .partition(|request| matches!(request.items.first(), Some(Item::Command { .. })));
-                refuse_all(refuse, &refused);
-                group = commands;
-            }
+            group = self.that_fits(group);
             if !group.is_empty() && !self.commit(group) {
                 return;
             }
@@ -72,15 +65,29 @@ impl JournalThread {
         }
     }
 
+    /// The requests that the disk has room for; the others are refused. What waits to be applied counts as if it were
+    /// written already: derived state will need about as much once more.
+    fn that_fits(&self, group: Vec<Request>) -> Vec<Request> {
+        let planned: u64 = group.iter().flat_map(|request| &request.items).map(size_of_item).sum();
+        let waiting = self.progress.waiting_bytes();
+        match self.options.disk_space.room(planned.saturating_add(waiting)) {
+            Room::Enough => group,
+            Room::Reserve(shortage) => {
+                let (commands, alerts): (Vec<_>, Vec<_>) = group.into_iter().partition(Request::is_command);
+                refuse_all(alerts, &Refused::DiskFull(shortage.to_string()));
+                commands
+            }
+            Room::None(shortage) => {
+                refuse_all(group, &Refused::DiskFull(shortage.to_string()));
+                Vec::new()
+            }
+        }
+    }
+
     /// Frees days below every cursor (I8). The only cursor so far is the worker's, as far as it survives a crash.
     fn free_old_days(&mut self) {
         let (segments, today) = (self.journal.reader().segments(), Day::of(self.clock.now()));
-        let days = freeable(
-            &segments,
-            &[self.progress.flushed()],
-            &self.space.options.retention,
-            today,
-        );
+        let days = freeable(&segments, &[self.progress.flushed()], &self.options.retention, today);
         if days.is_empty() {
             return;
         }
@@ -150,6 +157,15 @@ fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, sizes: &[u64], me
     accepted
 }
 
+/// What an item will take of the disk, before compression.
+fn size_of_item(item: &Item) -> u64 {
+    match item {
+        Item::Alert(new) => new.document.len() as u64,
+        Item::DeadLetter { raw, .. } => raw.len() as u64,
+        Item::Command { .. } => 0,
+    }
+}
+
 /// What an entry counts for the limit on waiting bytes.
 fn size_of_entry(entry: &NewEntry) -> u64 {
     match &entry.body {
@@ -200,28 +216,5 @@ fn body_of(item: &mut Item) -> EntryBody {
             actor: actor.clone(),
             command: command.clone(),
         },
-    }
-}
-
-/// Watches the space that is left, so that the store never meets a full disk unprepared.
-pub(super) struct FreeSpace {
-    pub(super) options: IntakeOptions,
-    pub(super) looked: Option<Instant>,
-    pub(super) problem: Option<Refused>,
-}
-
-impl FreeSpace {
-    fn check(&mut self) -> Result<(), Refused> {
-        if self.looked.is_none_or(|looked| looked.elapsed() >= FREE_SPACE_MAX_AGE) {
-            self.looked = Some(Instant::now());
-            self.problem = self.look();
-        }
-        self.problem.clone().map_or(Ok(()), Err)
-    }
-
-    fn look(&self) -> Option<Refused> {
-        let free = self.options.data_dir.available_bytes().ok()?;
-        let wanted = self.options.min_free_bytes;
-        (free < wanted).then(|| Refused::DiskFull(format!("{free} bytes are free, storage.min_free_bytes is {wanted}")))
     }
 }

@@ -24,6 +24,7 @@ use donjon_store::{State, StateReader};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::disk_space::{DiskSpace, Room};
 use crate::intake::{Accepted, Applied, Item, Progress};
 use crate::json;
 use crate::plugin_kv::PendingKv;
@@ -44,6 +45,8 @@ pub struct WorkerParts {
     pub journal: JournalReader,
     /// What is accepted from now on.
     pub groups: Receiver<Vec<Accepted>>,
+    /// How much may still be written: below the floor the worker waits.
+    pub disk_space: DiskSpace,
     /// The plugins that serve.
     pub plugins: Arc<ArcSwap<PluginSet>>,
     /// What plugins wrote in the running batch, for their own later calls.
@@ -96,8 +99,8 @@ pub enum WorkerError {
     /// Writing.
     #[error("commit derived state: {0}")]
     Commit(String),
-    /// A stop was asked for while a required plugin held the line.
-    #[error("stopped while a required plugin held the line; the next start goes on from there")]
+    /// A stop was asked for while a required plugin, or a full disk, held the line.
+    #[error("stopped while the line was held, see above; the next start goes on from there")]
     Held,
     /// The journal's own past cannot be read.
     #[error("read the journal: {0}")]
@@ -149,6 +152,7 @@ impl Worker {
 
     /// Applies entries in order. A command is a batch of its own, so that no batch sees two rule sets.
     fn apply(&mut self, entries: Vec<Accepted>) -> Result<(), WorkerError> {
+        self.wait_for_room()?;
         let mut run = Vec::with_capacity(entries.len().min(self.parts.max_batch_entries));
         for entry in entries {
             let is_command = matches!(entry.item, Item::Command { .. });
@@ -162,6 +166,25 @@ impl Worker {
             }
         }
         if run.is_empty() { Ok(()) } else { self.apply_alerts(run) }
+    }
+
+    /// Waits while the disk is all but full: sled does not survive a write that fails, and nothing is lost by waiting.
+    fn wait_for_room(&self) -> Result<(), WorkerError> {
+        let mut said = false;
+        while let Room::None(shortage) = self.parts.disk_space.room(0) {
+            if !said {
+                tracing::error!(%shortage, "disk is full: nothing is applied until some space is freed");
+                said = true;
+            }
+            if self.parts.stopping.is_cancelled() {
+                return Err(WorkerError::Held);
+            }
+            std::thread::sleep(RETRY);
+        }
+        if said {
+            tracing::info!("there is space again; going on");
+        }
+        Ok(())
     }
 
     fn apply_command(&mut self, entry: Accepted) -> Result<(), WorkerError> {

@@ -11,7 +11,7 @@ use super::kv::{Kv, Order, Page};
 use super::mark::Mark;
 use super::sled_kv::{DB_FILE, OpenFailure, SledKv};
 use super::{State, StateOptions, keys};
-use crate::data_dir::sync_dir;
+use crate::data_dir::{advice, sync_dir};
 use crate::record::{Meta, RecordError, Stored};
 
 /// How derived state was found.
@@ -42,7 +42,7 @@ pub enum Reopened {
 #[derive(Debug, thiserror::Error)]
 pub enum StateOpenError {
     /// The file system refuses.
-    #[error("open derived state {}: {source}", path.display())]
+    #[error("open derived state {}: {source}{}", path.display(), advice(source))]
     Io {
         /// Which directory.
         path: PathBuf,
