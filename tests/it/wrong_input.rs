@@ -111,7 +111,7 @@ fn hostile_bodies_are_refused() {
     );
     let answer = server
         .client()
-        .post_bytes("/alerts/event", "application/json", deep.as_bytes())
+        .post_bytes("/alerts/event?wait=true", "application/json", deep.as_bytes())
         .unwrap();
     assert_eq!(answer.status, 422, "{}", answer.text());
     assert!(detail(&answer).contains("recursion limit"), "{}", answer.text());

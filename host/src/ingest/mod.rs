@@ -166,21 +166,23 @@ async fn take(
     })?;
     items_counted("accepted", count - invalid);
     items_counted("invalid", invalid);
+    let task_name = receipt.first.0.to_string();
+    let outcomes = match receipt.applied {
+        None => None,
+        Some(applied) => match tokio::time::timeout(APPLY_WAIT, applied).await {
+            Ok(outcomes) => Some(outcomes.map_err(|_| ApiError::stopping())?),
+            // Durable all the same: an error would make the sender send it again.
+            Err(_) => None,
+        },
+    };
     if invalid > 0 && invalid == told.len() {
         let reasons = told.into_iter().filter_map(|told| told.invalid).take(NAMED_INVALID);
         return Err(ApiError::refused_items(reasons.collect()));
     }
-    let task_name = receipt.first.0.to_string();
-    let accepted = || (StatusCode::ACCEPTED, Json(accepted_answer(&task_name, &told))).into_response();
-    let Some(applied) = receipt.applied else {
-        return Ok(accepted());
-    };
-    match tokio::time::timeout(APPLY_WAIT, applied).await {
-        Ok(Ok(outcomes)) => Ok((StatusCode::OK, Json(applied_answer(&task_name, &told, outcomes))).into_response()),
-        Ok(Err(_)) => Err(ApiError::stopping()),
-        // Durable all the same: an error would make the sender send it again.
-        Err(_) => Ok(accepted()),
-    }
+    Ok(match outcomes {
+        None => (StatusCode::ACCEPTED, Json(accepted_answer(&task_name, &told))).into_response(),
+        Some(outcomes) => (StatusCode::OK, Json(applied_answer(&task_name, &told, outcomes))).into_response(),
+    })
 }
 
 /// What a body came to.
