@@ -90,6 +90,12 @@ impl DataDir {
         self.path.join("journal")
     }
 
+    /// The folder of the checkpoints of derived state.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
     /// The folder of the derived state.
     #[must_use]
     pub fn state(&self) -> PathBuf {

@@ -4,6 +4,7 @@
 //! know HTTP, components, an async runtime, JSON or a clock: times are arguments, documents are bytes. No type of
 //! sled, bincode or zstd appears in a public signature.
 
+mod checkpoint;
 pub mod data_dir;
 pub mod day;
 pub mod journal;
@@ -13,9 +14,10 @@ pub mod state;
 #[cfg(test)]
 mod testing;
 
+pub use checkpoint::{CheckpointError, Checkpoints, Restored};
 pub use data_dir::{DataDir, OpenError};
 pub use day::Day;
 pub use journal::{
     Durability, Entry, EntryBody, Journal, JournalError, JournalOptions, JournalReader, NewEntry, RecoveryReport,
 };
-pub use state::{CommitError, Reopened, State, StateOpenError, StateOptions, StateReader};
+pub use state::{CommitError, Reopened, State, StateOpenError, StateOptions, StateReader, set_aside};

@@ -29,8 +29,19 @@ pub const MAX_KEY_GROUP_BYTES: usize = 512;
 pub const MAX_PLUGIN_KEY_BYTES: usize = 512;
 /// Most outbox records forgotten by one commit; the rest goes with the next ones.
 pub const OUTBOX_FORGET_PER_COMMIT: u64 = 1024;
+/// Dead letters kept for a tenant; above that the oldest are forgotten.
+pub const MAX_DEAD_LETTERS: usize = 100_000;
 /// Pairs that a scan takes from the store at a time; between two pieces no lock is held.
 pub const SCAN_PIECE: usize = 256;
+
+/// Longest key of the state, in bytes; see the assertions below.
+pub const MAX_KEY_BYTES: usize = 1024;
+/// Checkpoints kept: should the newest be damaged, the one before reads.
+pub const CHECKPOINTS_KEPT: usize = 2;
+/// Old values kept in memory while a checkpoint is being made, in bytes; it is given up above that.
+pub const MAX_CAPTURED_BYTES: usize = 256 * 1024 * 1024;
+/// Pairs of a checkpoint that are restored in one commit.
+pub const RESTORE_PAIRS_PER_COMMIT: usize = 1024;
 
 // A block holds at most what fitted before the last entry, and that entry.
 const _: () = assert!(MAX_BLOCK_RAW_OPTION + MAX_ENTRY_BYTES + 4 <= MAX_BLOCK_RAW_BYTES);
@@ -38,5 +49,5 @@ const _: () = assert!(MAX_BLOCK_RAW_OPTION + MAX_ENTRY_BYTES + 4 <= MAX_BLOCK_RA
 const _: () = assert!(MAX_BLOCK_BODY_BYTES < u32::MAX as usize);
 const _: () = assert!(MAX_RECORD_BYTES < u32::MAX as usize);
 // The longest keys: kind, tenant, rule and group; kind, plugin and the plugin's key.
-const _: () = assert!(1 + 2 * (2 + MAX_KEY_TEXT_BYTES) + 2 + MAX_KEY_GROUP_BYTES < 1024);
-const _: () = assert!(1 + 2 + MAX_KEY_TEXT_BYTES + MAX_PLUGIN_KEY_BYTES < 1024);
+const _: () = assert!(1 + 2 * (2 + MAX_KEY_TEXT_BYTES) + 2 + MAX_KEY_GROUP_BYTES < MAX_KEY_BYTES);
+const _: () = assert!(1 + 2 + MAX_KEY_TEXT_BYTES + MAX_PLUGIN_KEY_BYTES < MAX_KEY_BYTES);

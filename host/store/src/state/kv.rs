@@ -5,23 +5,27 @@ use std::collections::BTreeMap;
 /// A store failed; the text says what and why.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct KvError(pub(super) String);
+pub(crate) struct KvError(pub(crate) String);
 
 /// A key and its value.
-pub(super) type Pair = (Vec<u8>, Vec<u8>);
+pub(crate) type Pair = (Vec<u8>, Vec<u8>);
 
 /// Puts and removals that are applied together. Sorted, so that stores work along their order; a later one of a key
 /// replaces an earlier one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct KvBatch(BTreeMap<Vec<u8>, Option<Vec<u8>>>);
+pub(crate) struct KvBatch(BTreeMap<Vec<u8>, Option<Vec<u8>>>);
 
 impl KvBatch {
-    pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+    pub(crate) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
         self.0.insert(key, Some(value));
     }
 
-    pub(super) fn remove(&mut self, key: Vec<u8>) {
+    pub(crate) fn remove(&mut self, key: Vec<u8>) {
         self.0.insert(key, None);
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.0.keys()
     }
 }
 
@@ -36,26 +40,26 @@ impl IntoIterator for KvBatch {
 
 /// Which pairs a page has.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Page<'a> {
+pub(crate) struct Page<'a> {
     /// Keys that begin with this.
-    pub(super) prefix: &'a [u8],
+    pub(crate) prefix: &'a [u8],
     /// Only keys beyond this one, in the direction of `order`.
-    pub(super) beyond: Option<&'a [u8]>,
+    pub(crate) beyond: Option<&'a [u8]>,
     /// The direction.
-    pub(super) order: Order,
+    pub(crate) order: Order,
     /// At most this many.
-    pub(super) limit: usize,
+    pub(crate) limit: usize,
 }
 
 /// The direction of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     Ascending,
     Descending,
 }
 
 /// A store of keys and values, in the byte order of the keys.
-pub(super) trait Kv: Send + Sync {
+pub(crate) trait Kv: Send + Sync {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError>;
     /// Some pairs.
@@ -79,11 +83,11 @@ pub(super) trait Kv: Send + Sync {
 }
 
 /// The bounds of a page: from, to.
-pub(super) type Bounds = (std::ops::Bound<Vec<u8>>, std::ops::Bound<Vec<u8>>);
+pub(crate) type Bounds = (std::ops::Bound<Vec<u8>>, std::ops::Bound<Vec<u8>>);
 
 impl Page<'_> {
     /// The keys of the page as a range; `None` if it is empty.
-    pub(super) fn bounds(&self) -> Option<Bounds> {
+    pub(crate) fn bounds(&self) -> Option<Bounds> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         let mut from = Included(self.prefix.to_vec());
         let mut to = successor(self.prefix).map_or(Unbounded, Excluded);
@@ -104,7 +108,7 @@ impl Page<'_> {
 }
 
 /// The smallest key after all that begin with `prefix`; `None` if there is none.
-pub(super) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if let Some(next) = last.checked_add(1) {

@@ -7,8 +7,10 @@
 //! There is one `State`, which writes (I3), and any number of `StateReader`s. Readers see each record as of some commit;
 //! a scan that runs while the worker commits may see records of two.
 
+mod capturing;
+mod dead_letters;
 mod keys;
-mod kv;
+pub(crate) mod kv;
 mod mark;
 mod memory;
 mod open;
@@ -26,7 +28,9 @@ use donjon_core::state::WriteSet;
 pub use open::{Reopened, StateOpenError, set_aside};
 pub use reader::{Dump, KvUsage, StateReader};
 
+use crate::checkpoint::Capture;
 use crate::record::{Meta, RecordError};
+use dead_letters::DeadLetterBook;
 use kv::{Kv, KvError};
 
 /// How derived state is kept.
@@ -81,6 +85,16 @@ impl From<RecordError> for CommitError {
     }
 }
 
+impl From<write::BatchError> for CommitError {
+    fn from(error: write::BatchError) -> Self {
+        match error {
+            write::BatchError::Record(error) => error.into(),
+            write::BatchError::Invalid(why) => CommitError::Record { why },
+            write::BatchError::Store(error) => CommitError::Store { why: error.0 },
+        }
+    }
+}
+
 /// Derived state, with the right to write it.
 pub struct State {
     reader: StateReader,
@@ -93,6 +107,9 @@ struct Writer {
     meta: Meta,
     /// The failure that made the store refuse writes.
     poison: Option<String>,
+    dead_letters: DeadLetterBook,
+    /// A checkpoint that is being made.
+    capture: Option<Capture>,
 }
 
 impl State {
@@ -103,7 +120,12 @@ impl State {
     }
 
     fn over(kv: Arc<dyn Kv>, meta: Meta, mark: Option<mark::Mark>) -> State {
-        let writer = Mutex::new(Writer { meta, poison: None });
+        let writer = Mutex::new(Writer {
+            meta,
+            poison: None,
+            dead_letters: DeadLetterBook::default(),
+            capture: None,
+        });
         State {
             reader: StateReader::new(kv),
             writer,
@@ -133,12 +155,15 @@ impl State {
                 found: write.applied,
             });
         }
-        let (batch, meta) = match write::batch(write, &writer.meta, &self.reader) {
-            Err(write::BatchError::Record(error)) => return Err(error.into()),
-            Err(write::BatchError::Invalid(why)) => return Err(CommitError::Record { why }),
-            Err(write::BatchError::Store(error)) => return Err(CommitError::Store { why: error.0 }),
-            Ok(made) => made,
-        };
+        let meta = writer.meta;
+        let made = write::batch(write, &meta, &mut writer.dead_letters, &self.reader);
+        let (batch, meta) = made.map_err(|error| {
+            writer.dead_letters.forget();
+            CommitError::from(error)
+        })?;
+        if let Some(capture) = &mut writer.capture {
+            capture.before_commit(&batch, self.reader.kv());
+        }
         if let Err(KvError(why)) = self.reader.kv().apply(batch) {
             writer.poison = Some(why.clone());
             return Err(CommitError::Store { why });

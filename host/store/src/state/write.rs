@@ -1,8 +1,9 @@
-//! One write set as one batch of keys and bytes. Pure but for one read: the dead letters that "all of them" means.
+//! One write set as one batch of keys and bytes. Pure but for one read: which dead letters there are.
 
 use donjon_core::limits::MAX_RULE_VERSIONS;
 use donjon_core::state::{StateError, WriteSet};
 
+use super::dead_letters::DeadLetterBook;
 use super::keys::{self, Space};
 use super::kv::KvBatch;
 use super::reader::StateReader;
@@ -24,7 +25,12 @@ impl From<RecordError> for BatchError {
 }
 
 /// The batch of a write set, and the meta record that is in it.
-pub(super) fn batch(write: &WriteSet, before: &Meta, state: &StateReader) -> Result<(KvBatch, Meta), BatchError> {
+pub(super) fn batch(
+    write: &WriteSet,
+    before: &Meta,
+    letters: &mut DeadLetterBook,
+    state: &StateReader,
+) -> Result<(KvBatch, Meta), BatchError> {
     let mut batch = KvBatch::default();
     put_alerts(write, &mut batch)?;
     put_incidents(write, &mut batch)?;
@@ -32,7 +38,7 @@ pub(super) fn batch(write: &WriteSet, before: &Meta, state: &StateReader) -> Res
     for (tenant, counters) in &write.tenants {
         batch.put(keys::of_tenant(Space::Tenant, tenant), counters.to_bytes()?);
     }
-    put_dead_letters(write, state, &mut batch)?;
+    letters.apply(write, state, &mut batch)?;
     put_plugin_kv(write, &mut batch)?;
     let (outbox_first, outbox_last) = put_outbox(write, before, &mut batch)?;
     let meta = Meta {
@@ -90,26 +96,6 @@ fn put_rules(write: &WriteSet, batch: &mut KvBatch) -> Result<(), BatchError> {
     }
     for (tenant, id, stats) in &write.rule_stats {
         batch.put(keys::rule(Space::RuleStats, tenant, id), stats.to_bytes()?);
-    }
-    Ok(())
-}
-
-/// "All of them" are those committed before this batch: a write set does not say which of its own came first, and a
-/// letter too many is better than one that nobody saw.
-fn put_dead_letters(write: &WriteSet, state: &StateReader, batch: &mut KvBatch) -> Result<(), BatchError> {
-    for (tenant, _) in write.dismissed.iter().filter(|(_, seqs)| seqs.is_none()) {
-        let letters = state.dead_letter_seqs(tenant).map_err(BatchError::Store)?;
-        for seq in letters {
-            batch.remove(keys::dead_letter(tenant, seq));
-        }
-    }
-    for (tenant, seq, letter) in &write.dead_letters {
-        batch.put(keys::dead_letter(tenant, *seq), letter.to_bytes()?);
-    }
-    for (tenant, seqs) in &write.dismissed {
-        for seq in seqs.iter().flatten() {
-            batch.remove(keys::dead_letter(tenant, *seq));
-        }
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use donjon_core::state::StateView;
 use donjon_core::{RuleId, Seq};
 use donjon_store::journal::JournalOptions;
-use donjon_store::{DataDir, Entry, Journal, Reopened, State, StateOptions};
+use donjon_store::{Checkpoints, DataDir, Entry, Journal, Reopened, State, StateOptions};
 
 use crate::samples;
 
@@ -49,6 +49,8 @@ fn write_fixture(dir: &Path) {
         state.commit(&samples::write_set(n)).unwrap();
     }
     state.flush().unwrap();
+    let mut checkpoints = Checkpoints::open(data.checkpoints()).unwrap();
+    checkpoints.take(&state, || false).unwrap();
     drop(data);
     fs::remove_file(dir.join("LOCK")).unwrap();
 }
@@ -62,7 +64,16 @@ fn a_data_directory_of_version_1_opens_with_everything_in_it() {
     copy_dir(&fixture(), temp.path());
     let data = DataDir::open(temp.path()).unwrap();
     check_journal(&data);
-    check_state(&data);
+    let (state, how) = State::open(data.state(), StateOptions::default()).unwrap();
+    assert_eq!(how, Reopened::Existing);
+    check_state(&state);
+    let restored = State::in_memory();
+    let told = Checkpoints::open(data.checkpoints())
+        .unwrap()
+        .restore(&restored)
+        .unwrap();
+    assert_eq!((told.applied, told.damaged.len()), (Some(Seq(APPLIED)), 0));
+    check_state(&restored);
 }
 
 fn check_journal(data: &DataDir) {
@@ -92,9 +103,7 @@ fn check_journal(data: &DataDir) {
     assert_eq!(reader.last_seq(), Seq(ENTRIES + 1));
 }
 
-fn check_state(data: &DataDir) {
-    let (state, how) = State::open(data.state(), StateOptions::default()).unwrap();
-    assert_eq!(how, Reopened::Existing);
+fn check_state(state: &State) {
     let reader = state.reader();
     let tenant = samples::tenant();
     assert_eq!(reader.applied().unwrap(), Seq(APPLIED));

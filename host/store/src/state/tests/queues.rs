@@ -6,7 +6,7 @@ use donjon_core::state::WriteSet;
 use donjon_core::{Seq, TenantId};
 
 use super::super::*;
-use crate::limits::{MAX_PLUGIN_KEY_BYTES, OUTBOX_FORGET_PER_COMMIT};
+use crate::limits::{MAX_DEAD_LETTERS, MAX_PLUGIN_KEY_BYTES, OUTBOX_FORGET_PER_COMMIT};
 use crate::testing::Draw;
 
 fn tenant() -> TenantId {
@@ -179,4 +179,32 @@ fn what_cannot_be_stored_is_refused_whole_and_the_store_goes_on() {
         })
         .unwrap();
     assert_eq!(state.reader().applied().unwrap(), Seq(5));
+}
+
+#[test]
+fn the_oldest_dead_letters_are_forgotten_above_the_cap() {
+    let state = State::in_memory();
+    let letter = Draw::new(2).dead_letter();
+    let commit = |letters: std::ops::Range<u64>, dismissed: Vec<Seq>| {
+        state
+            .commit(&WriteSet {
+                dead_letters: letters.map(|seq| (tenant(), Seq(seq), letter.clone())).collect(),
+                dismissed: vec![(tenant(), Some(dismissed))],
+                ..WriteSet::default()
+            })
+            .unwrap();
+        let seqs = state.reader().dead_letter_seqs(&tenant()).unwrap();
+        (seqs.len(), seqs.first().copied(), seqs.last().copied())
+    };
+    let cap = MAX_DEAD_LETTERS as u64;
+    let full = |first: u64, last: u64| (MAX_DEAD_LETTERS, Some(Seq(first)), Some(Seq(last)));
+    assert_eq!(commit(0..cap, vec![]), full(0, cap - 1));
+    assert_eq!(commit(cap..cap + 7, vec![]), full(7, cap + 6));
+    let (left, ..) = commit(0..0, vec![Seq(7), Seq(8), Seq(8), Seq(3)]);
+    assert_eq!(left, MAX_DEAD_LETTERS - 2);
+    assert_eq!(
+        commit(cap + 7..cap + 9, vec![]),
+        full(9, cap + 8),
+        "what was dismissed makes room"
+    );
 }

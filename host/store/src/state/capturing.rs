@@ -1,0 +1,97 @@
+//! The two ends of a checkpoint in the state: its pairs are read as of one commit, and an empty state is filled with
+//! them. Both under the writer's lock, a piece at a time, so that commits go on in between.
+
+use std::sync::MutexGuard;
+
+use donjon_core::Seq;
+
+use super::kv::{KvBatch, KvError, Order, Page};
+use super::{CommitError, State, Writer, keys};
+use crate::checkpoint::{Capture, CheckpointError, Piece};
+use crate::record::{Meta, Stored};
+
+impl State {
+    /// The moment of a checkpoint is now: between two commits.
+    pub(crate) fn begin_capture(&self) -> Result<Seq, CheckpointError> {
+        let mut writer = self.writer();
+        if writer.capture.is_some() {
+            return Err(CheckpointError::Busy);
+        }
+        if let Some(why) = &writer.poison {
+            return Err(CheckpointError::State(why.clone()));
+        }
+        writer.capture = Some(Capture::default());
+        Ok(writer.meta.applied)
+    }
+
+    pub(crate) fn next_captured(&self) -> Result<Piece, KvError> {
+        let mut writer = self.writer();
+        let capture = writer.capture.as_mut();
+        let capture = capture.ok_or_else(|| KvError("no checkpoint is being made".into()))?;
+        capture.next(self.reader.kv())
+    }
+
+    pub(crate) fn end_capture(&self) {
+        self.writer().capture = None;
+    }
+
+    /// Begins to fill an empty state.
+    pub(crate) fn begin_restore(&self) -> Result<Filling<'_>, CheckpointError> {
+        let writer = self.writer();
+        let any = Page {
+            prefix: &[],
+            beyond: None,
+            order: Order::Ascending,
+            limit: 1,
+        };
+        if !self.reader.kv().page(any)?.is_empty() {
+            return Err(CheckpointError::State("only an empty one can be restored".into()));
+        }
+        Ok(Filling {
+            state: self,
+            writer,
+            cursor: None,
+        })
+    }
+}
+
+/// A state that is being filled; nobody else writes meanwhile.
+pub(crate) struct Filling<'a> {
+    state: &'a State,
+    writer: MutexGuard<'a, Writer>,
+    cursor: Option<Vec<u8>>,
+}
+
+impl Filling<'_> {
+    /// Puts a pair into a batch; the cursor is kept for the end.
+    pub(crate) fn take(&mut self, batch: &mut KvBatch, key: Vec<u8>, value: Vec<u8>) {
+        if key == keys::meta() {
+            self.cursor = Some(value);
+        } else {
+            batch.put(key, value);
+        }
+    }
+
+    pub(crate) fn apply(&self, batch: KvBatch) -> Result<(), KvError> {
+        self.state.reader.kv().apply(batch)
+    }
+
+    /// Writes the cursor, which makes it a state, and makes all of it durable.
+    pub(crate) fn finish(mut self, applied: Seq) -> Result<(), CommitError> {
+        let cursor = self.cursor.take().unwrap_or_default();
+        let meta = Meta::from_bytes(&cursor)?;
+        if meta.applied != applied {
+            let found = meta.applied;
+            return Err(CommitError::Record {
+                why: format!("cursor of a checkpoint: expected {applied}, found {found}"),
+            });
+        }
+        let mut batch = KvBatch::default();
+        batch.put(keys::meta(), cursor);
+        self.apply(batch).map_err(|KvError(why)| CommitError::Store { why })?;
+        self.writer.meta = meta;
+        let Filling { state, writer, .. } = self;
+        drop(writer);
+        state.flush()
+    }
+}

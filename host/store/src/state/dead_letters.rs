@@ -1,0 +1,71 @@
+//! The dead letters of each tenant: put, dismissed, and the oldest forgotten above a cap, so that a sender of nothing
+//! but rubbish fills no disk. What was sent stays in the journal as long as its day.
+
+use std::collections::{BTreeSet, HashMap};
+
+use donjon_core::state::WriteSet;
+use donjon_core::{Seq, TenantId};
+
+use super::keys;
+use super::kv::KvBatch;
+use super::reader::StateReader;
+use super::write::BatchError;
+use crate::limits::MAX_DEAD_LETTERS;
+use crate::record::Stored;
+
+/// Which there are, for tenants that had any since the start: read from the state once, then kept up.
+#[derive(Default)]
+pub(super) struct DeadLetterBook(HashMap<TenantId, BTreeSet<Seq>>);
+
+impl DeadLetterBook {
+    /// To be called when a batch was not committed: what is here may be ahead of the state.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// Puts a write set's changes of dead letters into a batch. "All of them" are those committed before: a write set
+    /// does not say which of its own came first, and a letter too many is better than one that nobody saw.
+    pub(super) fn apply(
+        &mut self,
+        write: &WriteSet,
+        state: &StateReader,
+        batch: &mut KvBatch,
+    ) -> Result<(), BatchError> {
+        for (tenant, seqs) in &write.dismissed {
+            let book = self.of(tenant, state)?;
+            if seqs.is_none() {
+                for seq in std::mem::take(book) {
+                    batch.remove(keys::dead_letter(tenant, seq));
+                }
+            }
+        }
+        for (tenant, seq, letter) in &write.dead_letters {
+            self.of(tenant, state)?.insert(*seq);
+            batch.put(keys::dead_letter(tenant, *seq), letter.to_bytes()?);
+        }
+        for (tenant, seqs) in &write.dismissed {
+            let book = self.of(tenant, state)?;
+            for seq in seqs.iter().flatten() {
+                book.remove(seq);
+                batch.remove(keys::dead_letter(tenant, *seq));
+            }
+        }
+        for (tenant, ..) in &write.dead_letters {
+            let book = self.of(tenant, state)?;
+            while book.len() > MAX_DEAD_LETTERS
+                && let Some(oldest) = book.pop_first()
+            {
+                batch.remove(keys::dead_letter(tenant, oldest));
+            }
+        }
+        Ok(())
+    }
+
+    fn of(&mut self, tenant: &TenantId, state: &StateReader) -> Result<&mut BTreeSet<Seq>, BatchError> {
+        if !self.0.contains_key(tenant) {
+            let found = state.dead_letter_seqs(tenant).map_err(BatchError::Store)?;
+            self.0.insert(tenant.clone(), found.into_iter().collect());
+        }
+        Ok(self.0.entry(tenant.clone()).or_default())
+    }
+}
