@@ -64,6 +64,9 @@ pub struct Storage {
     pub retention_days: Option<u32>,
     /// Free the oldest days of the journal above that size; none keeps them.
     pub max_journal_bytes: Option<u64>,
+    /// Make a checkpoint of derived state after that many alerts; should derived state break, at most so many are
+    /// worked through again.
+    pub checkpoint_entries: u64,
     /// How often derived state is flushed to stable storage; after a crash so much is worked through again.
     pub flush_ms: u64,
 }
@@ -239,6 +242,7 @@ impl Default for Storage {
             segment_bytes: 64 << 20,
             retention_days: None,
             max_journal_bytes: None,
+            checkpoint_entries: 20_000_000,
             flush_ms: 1000,
         }
     }
@@ -314,6 +318,7 @@ impl Config {
             ("ingest.max_batch_entries", self.ingest.max_batch_entries as u64),
             ("storage.segment_bytes", self.storage.segment_bytes),
             ("storage.flush_ms", self.storage.flush_ms),
+            ("storage.checkpoint_entries", self.storage.checkpoint_entries),
             ("plugin_host.rescan_seconds", self.plugin_host.rescan_seconds),
             ("plugin_host.call_cpu_ms", self.plugin_host.call_cpu_ms),
             ("plugin_host.call_timeout_ms", self.plugin_host.call_timeout_ms),

@@ -6,7 +6,7 @@ mod thread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use donjon_core::command::{Command, CommandOutcome};
@@ -187,6 +187,9 @@ pub struct Progress {
     applied: AtomicU64,
     flushed: AtomicU64,
     waiting_bytes: AtomicU64,
+    checkpointed: AtomicU64,
+    checkpoint_wanted: AtomicBool,
+    writing_since: std::sync::Mutex<Option<Instant>>,
 }
 
 impl Progress {
@@ -196,7 +199,7 @@ impl Progress {
             accepted: AtomicU64::new(accepted.0),
             applied: AtomicU64::new(applied.0),
             flushed: AtomicU64::new(applied.0),
-            waiting_bytes: AtomicU64::new(0),
+            ..Progress::default()
         }
     }
 
@@ -223,6 +226,49 @@ impl Progress {
     /// Told by the worker once entries are applied.
     pub fn release_bytes(&self, bytes: u64) {
         self.waiting_bytes.fetch_sub(bytes, Ordering::SeqCst);
+    }
+
+    /// Runs a write of derived state so that others can see how long it takes.
+    pub fn while_writing<T>(&self, write: impl FnOnce() -> T) -> T {
+        let set = |since| {
+            *self
+                .writing_since
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner) = since
+        };
+        set(Some(Instant::now()));
+        let written = write();
+        set(None);
+        written
+    }
+
+    /// How long the write of derived state that is under way takes already.
+    pub fn writing_for(&self) -> Duration {
+        let since = *self
+            .writing_since
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Derived state up to here can be had again without the journal, from either of two checkpoints.
+    pub fn checkpointed(&self) -> Seq {
+        Seq(self.checkpointed.load(Ordering::SeqCst))
+    }
+
+    /// Set after each checkpoint.
+    pub fn set_checkpointed(&self, seq: Seq) {
+        self.checkpointed.store(seq.0, Ordering::SeqCst);
+    }
+
+    /// Whether days of the journal could go, were there newer checkpoints.
+    pub fn checkpoint_wanted(&self) -> bool {
+        self.checkpoint_wanted.load(Ordering::SeqCst)
+    }
+
+    /// Set by the journal's thread whenever it looks for such days.
+    pub fn set_checkpoint_wanted(&self, wanted: bool) {
+        self.checkpoint_wanted.store(wanted, Ordering::SeqCst);
     }
 
     /// Set by the worker after each flush of derived state.

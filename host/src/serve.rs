@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use donjon_core::{Seq, Timestamp};
-use donjon_store::journal::{Durability, Journal, JournalOptions, RetentionPolicy};
-use donjon_store::{DataDir, OpenError, Reopened, State, StateOptions};
+use donjon_core::Timestamp;
+use donjon_store::DataDir;
+use donjon_store::journal::{Journal, RetentionPolicy};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,10 +22,13 @@ use crate::http::auth::Auth;
 use crate::http::{App, Shared};
 use crate::intake::{Intake, IntakeOptions, Progress};
 use crate::telemetry::{self, Metrics};
-use crate::worker::{Worker, WorkerError, WorkerParts};
+use crate::worker::{CheckpointKeeper, Worker, WorkerError, WorkerParts};
 
+mod opening;
 mod plugin_wiring;
 mod starter;
+
+use opening::Opened;
 
 /// How often the end of the worker is looked for while stopping.
 const STOP_POLL: Duration = Duration::from_millis(10);
@@ -51,77 +54,10 @@ pub fn run(config: Config, manual_clock: bool) -> anyhow::Result<()> {
     result
 }
 
-/// The durable parts, opened.
-struct Opened {
-    dir: DataDir,
-    journal: Journal,
-    state: State,
-    /// When the newest entry was accepted.
-    last_accepted: Timestamp,
-}
-
-fn open(config: &config::Storage) -> anyhow::Result<Opened> {
-    let wrong = |error: OpenError| anyhow::Error::from(WrongSetUp(error.to_string()));
-    let dir = DataDir::open(&config.data_dir).map_err(wrong)?;
-    let durability = match config.durability {
-        config::Durability::Fsync => Durability::Fsync,
-        config::Durability::Buffered => Durability::Buffered,
-    };
-    let options = JournalOptions {
-        durability,
-        segment_bytes: config.segment_bytes,
-        ..JournalOptions::default()
-    };
-    let (mut journal, report) =
-        Journal::open(dir.journal(), options).map_err(|error| WrongSetUp(format!("open the journal: {error}")))?;
-    if let Some(torn) = &report.torn {
-        tracing::warn!(
-            bytes = torn.bytes,
-            "cut a torn tail off the journal; it was never acknowledged"
-        );
-    }
-    for damage in &report.damage {
-        tracing::error!(?damage, "journal is damaged; the entries of this block are lost");
-    }
-    let (state, reopened) = State::open(
-        dir.state(),
-        StateOptions {
-            cache_bytes: config.cache_bytes,
-        },
-    )
-    .map_err(|error| WrongSetUp(error.to_string()))?;
-    if let Reopened::WentBack { flushed, applied } = &reopened {
-        tracing::warn!(%flushed, %applied, "derived state is older than its last flush; the journal is applied from there");
-    }
-    if let Reopened::Rebuilt { moved_to, why } = reopened {
-        tracing::error!(moved_to = %moved_to.display(), "derived state did not open and is rebuilt from the journal: {why}");
-        let first = journal.reader().first_seq();
-        if first > Seq(1) {
-            return Err(WrongSetUp(format!(
-                "derived state is broken (moved to {}) and the journal begins at entry {first}, because older days were \
-                 freed: rules and incidents from before are only in the broken state. Restore {} from a backup, or start \
-                 again to go on with what the journal holds",
-                moved_to.display(),
-                dir.state().display(),
-            ))
-            .into());
-        }
-    }
-    // Behind the cursor only if the disk lost what it had promised, or with durability = "buffered": positions that
-    // derived state knows are never given to other entries.
-    journal.continue_after(state.reader().applied()?);
-    Ok(Opened {
-        dir,
-        journal,
-        state,
-        last_accepted: report.last_accepted,
-    })
-}
-
 async fn serve(config: Config, manual_clock: bool, handle: tokio::runtime::Handle) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
     listen_for_signals(stopping.clone())?;
-    let opened = open(&config.storage)?;
+    let opened = opening::open(&config.storage)?;
     let clock = if manual_clock { Clock::manual() } else { Clock::System };
     let metrics = Arc::new(Metrics::default());
     let (journal, state) = (opened.journal.reader(), opened.state.reader().clone());
@@ -185,6 +121,7 @@ fn start_path(
         dir,
         journal,
         state,
+        checkpoints,
         last_accepted,
     } = opened;
     let reader = journal.reader();
@@ -193,17 +130,9 @@ fn start_path(
     let (committed_sender, committed) = watch::channel(state.reader().outbox_last()?);
     let (replayed_sender, replayed) = watch::channel(false);
     let disk_space = DiskSpace::new(dir.path().to_owned(), config.storage.min_free_bytes);
-    let options = IntakeOptions {
-        max_lag_entries: config.ingest.max_lag_entries,
-        max_lag_bytes: config.ingest.max_lag_bytes,
-        disk_space: disk_space.clone(),
-        data_dir: dir,
-        last_accepted,
-        retention: RetentionPolicy {
-            max_age_days: config.storage.retention_days,
-            max_bytes: config.storage.max_journal_bytes,
-        },
-    };
+    let every_entries = config.storage.checkpoint_entries;
+    let keeper = CheckpointKeeper::new(checkpoints, every_entries, &disk_space, metrics, &progress);
+    let options = intake_options(config, dir, disk_space.clone(), last_accepted);
     let (intake, groups, journal_thread) = Intake::start(
         journal,
         options,
@@ -213,7 +142,8 @@ fn start_path(
     )?;
     let broken = Arc::new(AtomicBool::new(false));
     let parts = WorkerParts {
-        state,
+        state: Arc::new(state),
+        checkpoints: keeper,
         journal: reader,
         groups,
         disk_space,
@@ -239,6 +169,25 @@ fn start_path(
         replayed,
         broken,
     })
+}
+
+fn intake_options(
+    config: &Config,
+    data_dir: DataDir,
+    disk_space: DiskSpace,
+    last_accepted: Timestamp,
+) -> IntakeOptions {
+    IntakeOptions {
+        max_lag_entries: config.ingest.max_lag_entries,
+        max_lag_bytes: config.ingest.max_lag_bytes,
+        disk_space,
+        data_dir,
+        last_accepted,
+        retention: RetentionPolicy {
+            max_age_days: config.storage.retention_days,
+            max_bytes: config.storage.max_journal_bytes,
+        },
+    }
 }
 
 impl RunningPath {

@@ -66,6 +66,8 @@ pub struct Metrics {
     pub journal_seq: Gauge<i64, AtomicI64>,
     /// Position up to which entries are applied.
     pub applied_seq: Gauge<i64, AtomicI64>,
+    /// Position up to which the newest checkpoint goes.
+    pub checkpoint_seq: Gauge<i64, AtomicI64>,
     /// Incidents opened.
     pub incidents_opened: Counter,
     /// Evaluations of rules that failed.
@@ -92,6 +94,7 @@ impl Default for Metrics {
             worker_batch_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
             journal_seq: Gauge::default(),
             applied_seq: Gauge::default(),
+            checkpoint_seq: Gauge::default(),
             incidents_opened: Counter::default(),
             rule_errors: Counter::default(),
             plugin_failures: Family::default(),
@@ -148,6 +151,11 @@ impl Metrics {
             "applied_seq",
             "Position up to which entries are applied",
             self.applied_seq.clone(),
+        );
+        r.register(
+            "checkpoint_seq",
+            "Position up to which the newest checkpoint of derived state goes",
+            self.checkpoint_seq.clone(),
         );
         self.registered_rest()
     }

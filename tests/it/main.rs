@@ -6,6 +6,7 @@ mod full_disk;
 mod guests;
 mod monitoring;
 mod reading;
+mod recovery;
 mod reload;
 mod scenarios;
 mod stopping;

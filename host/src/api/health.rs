@@ -18,6 +18,9 @@ use crate::http::error::ApiError;
 /// How often progress is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(1);
 
+/// A write of derived state that takes longer will not end: a disk that hangs, or a deadlock inside sled.
+const STANDS_STILL: Duration = Duration::from_secs(60);
+
 /// The routes of this module.
 pub fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
@@ -29,11 +32,17 @@ pub fn routes() -> OpenApiRouter<Shared> {
 /// The server runs.
 #[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200), (status = 503, description = "A restart is needed")))]
 async fn healthz(State(app): State<Shared>) -> Response {
-    if app.broken.load(Ordering::SeqCst) {
-        let text = "derived state cannot be written; nothing accepted is lost, restart the server; see the log";
+    let stands_still = app.intake.progress().writing_for() > STANDS_STILL;
+    if app.broken.load(Ordering::SeqCst) || stands_still {
+        let what = if stands_still {
+            "a write of derived state does not end"
+        } else {
+            "derived state cannot be written"
+        };
+        let detail = format!("{what}; nothing accepted is lost, restart the server; see the log");
         return (
             StatusCode::SERVICE_UNAVAILABLE,
-            Json(json!({"status": "broken", "detail": text})),
+            Json(json!({"status": "broken", "detail": detail})),
         )
             .into_response();
     }

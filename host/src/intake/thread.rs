@@ -20,7 +20,7 @@ const GROUP_ENTRIES: usize = 8192;
 /// How often the thread looks whether it is to stop.
 const STOP_POLL: Duration = Duration::from_millis(100);
 /// How often the journal is looked through for days that may go.
-const RETENTION_EVERY: Duration = Duration::from_secs(60);
+const RETENTION_EVERY: Duration = Duration::from_secs(2);
 
 /// Everything the thread owns.
 pub(super) struct JournalThread {
@@ -44,7 +44,10 @@ impl JournalThread {
         loop {
             let mut group = match self.requests.recv_timeout(STOP_POLL) {
                 Ok(first) => vec![first],
-                Err(RecvTimeoutError::Timeout) if !self.stopping.load(Ordering::SeqCst) => continue,
+                Err(RecvTimeoutError::Timeout) if !self.stopping.load(Ordering::SeqCst) => {
+                    self.free_old_days_if_due();
+                    continue;
+                }
                 Err(_) => return,
             };
             let mut entries: usize = group.iter().map(|request| request.items.len()).sum();
@@ -58,10 +61,7 @@ impl JournalThread {
             if !group.is_empty() && !self.commit(group) {
                 return;
             }
-            if self.retention_looked.elapsed() >= RETENTION_EVERY {
-                self.retention_looked = Instant::now();
-                self.free_old_days();
-            }
+            self.free_old_days_if_due();
         }
     }
 
@@ -84,10 +84,23 @@ impl JournalThread {
         }
     }
 
-    /// Frees days below every cursor (I8). The only cursor so far is the worker's, as far as it survives a crash.
+    fn free_old_days_if_due(&mut self) {
+        if self.retention_looked.elapsed() >= RETENTION_EVERY {
+            self.retention_looked = Instant::now();
+            self.free_old_days();
+        }
+    }
+
+    /// Frees days below every cursor (I8): the worker's, as far as it survives a crash of the machine, and that of the
+    /// checkpoints, without which derived state could not be made again. Asks for a checkpoint where only that
+    /// keeps a day.
     fn free_old_days(&mut self) {
-        let (segments, today) = (self.journal.reader().segments(), Day::of(self.clock.now()));
-        let days = freeable(&segments, &[self.progress.flushed()], &self.options.retention, today);
+        let today = Day::of(self.clock.now());
+        let (segments, policy) = (self.journal.reader().segments(), &self.options.retention);
+        let (flushed, checkpointed) = (self.progress.flushed(), self.progress.checkpointed());
+        let could = freeable(&segments, &[flushed], policy, today);
+        let days = freeable(&segments, &[flushed, checkpointed], policy, today);
+        self.progress.set_checkpoint_wanted(days.len() < could.len());
         if days.is_empty() {
             return;
         }

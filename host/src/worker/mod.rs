@@ -2,6 +2,7 @@
 //! one atomic step with the cursor (I2), and only then tell anybody. Control flow lives here; the steps are pure and in
 //! `donjon-core`, or calls of plugins in `stages`.
 
+mod checkpoints;
 mod policies;
 mod replay;
 mod stages;
@@ -29,6 +30,7 @@ use crate::intake::{Accepted, Applied, Item, Progress};
 use crate::json;
 use crate::plugin_kv::PendingKv;
 use crate::telemetry::{Kind, Metrics};
+pub use checkpoints::CheckpointKeeper;
 
 /// How long the worker waits for work before it looks after other things.
 const IDLE: Duration = Duration::from_millis(200);
@@ -40,7 +42,9 @@ const OUTBOX_KEPT: u64 = 10_000;
 /// What the worker needs.
 pub struct WorkerParts {
     /// Derived state; nobody else writes to it.
-    pub state: State,
+    pub state: Arc<State>,
+    /// Makes its checkpoints.
+    pub checkpoints: CheckpointKeeper,
     /// For what was accepted before the start.
     pub journal: JournalReader,
     /// What is accepted from now on.
@@ -145,7 +149,7 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.flush_if_due()?;
+            self.look_after_state()?;
         }
         self.flush()
     }
@@ -355,9 +359,9 @@ impl Worker {
             .iter()
             .filter(|incident| incident.created_seq.0 > self.parts.progress.applied().0);
         self.parts.metrics.incidents_opened.inc_by(opened.count() as u64);
-        self.parts
-            .state
-            .commit(&changes)
+        let (state, progress) = (&self.parts.state, &self.parts.progress);
+        progress
+            .while_writing(|| state.commit(&changes))
             .map_err(|error| WorkerError::Commit(error.to_string()))?;
         self.parts.pending_kv.clear();
         self.parts.progress.set_applied(applied);
@@ -385,7 +389,11 @@ impl Worker {
         metrics.worker_batch_seconds.observe(started.elapsed().as_secs_f64());
     }
 
-    fn flush_if_due(&mut self) -> Result<(), WorkerError> {
+    /// What derived state needs between batches.
+    fn look_after_state(&mut self) -> Result<(), WorkerError> {
+        self.parts
+            .checkpoints
+            .look_after(&self.parts.state, &self.parts.progress);
         if self.last_flush.elapsed() < self.parts.flush_every {
             Ok(())
         } else {
@@ -396,9 +404,9 @@ impl Worker {
     fn flush(&mut self) -> Result<(), WorkerError> {
         self.last_flush = Instant::now();
         let applied = self.parts.progress.applied();
-        self.parts
-            .state
-            .flush()
+        let (state, progress) = (&self.parts.state, &self.parts.progress);
+        progress
+            .while_writing(|| state.flush())
             .map_err(|error| WorkerError::Commit(error.to_string()))?;
         self.parts.progress.set_flushed(applied);
         Ok(())

@@ -48,7 +48,7 @@ pub(super) fn run(worker: &mut Worker) -> Result<(), WorkerError> {
                 .filter_map(accepted)
                 .collect(),
         )?;
-        worker.flush_if_due()?;
+        worker.look_after_state()?;
         if next.0 - said > SAY_EVERY {
             said = next.0;
             tracing::info!(applied = next.0 - 1, to = end.0, "still applying");
