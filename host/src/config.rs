@@ -64,8 +64,8 @@ pub struct Storage {
     pub retention_days: Option<u32>,
     /// Free the oldest days of the journal above that size; none keeps them.
     pub max_journal_bytes: Option<u64>,
-    /// Make a checkpoint of derived state after that many alerts; should derived state break, at most so many are
-    /// worked through again.
+    /// Make a checkpoint of derived state after that many journal entries; should derived state break, it begins with
+    /// the newest one that reads and works through the entries after it.
     pub checkpoint_entries: u64,
     /// How often derived state is flushed to stable storage; after a crash so much is worked through again.
     pub flush_ms: u64,

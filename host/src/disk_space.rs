@@ -1,6 +1,6 @@
-//! What the file system of the data directory still holds, and who may use it: alerts leave the reserve alone, what was
-//! accepted is applied out of it, and below the floor nothing is written at all, so that neither the journal nor sled
-//! ever meets a full disk. Knows nothing of what is written.
+//! What the file system of the data directory still holds, and who may use it: alerts and checkpoints leave the reserve
+//! alone, what was accepted is applied out of it, and below the floor nothing is begun, so that neither the journal nor
+//! sled should meet a full disk. Knows nothing of what is written.
 
 use std::path::PathBuf;
 
@@ -14,23 +14,25 @@ pub struct DiskSpace {
     min_free_bytes: u64,
 }
 
-/// What may be written now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// Everything.
-    Enough,
-    /// What was accepted, and what people ask for; no new alerts.
-    Reserve(Shortage),
-    /// Nothing.
-    None(Shortage),
+/// What has to stay free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// For what may be refused or put off: all of `storage.min_free_bytes`.
+    Reserve,
+    /// For what was accepted, what people ask for, and what makes room: a part of it.
+    Floor,
 }
 
-/// How little there is.
+/// There is not enough room.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{free} bytes are free, storage.min_free_bytes is {wanted}: {}", dir.display())]
+#[error(
+    "{free} bytes are free, expected {wanted} (storage.min_free_bytes is {min_free_bytes}): {}",
+    dir.display()
+)]
 pub struct Shortage {
     free: u64,
     wanted: u64,
+    min_free_bytes: u64,
     dir: PathBuf,
 }
 
@@ -40,29 +42,33 @@ impl DiskSpace {
         DiskSpace { dir, min_free_bytes }
     }
 
-    /// What may be written if `planned_bytes` more are to fit above the reserve. A file system that does not say how
-    /// much is free is taken for roomy: the write itself will tell.
-    pub fn room(&self, planned_bytes: u64) -> Room {
+    /// Whether `planned_bytes` more fit above a line. A file system that does not say how much is free is taken for
+    /// roomy: the write itself will tell.
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn fits(&self, line: Line, planned_bytes: u64) -> Result<(), Shortage> {
         match fs4::available_space(&self.dir) {
-            Ok(free) => self.judge(free, planned_bytes),
-            Err(_) => Room::Enough,
+            Ok(free) => self.judge(free, line, planned_bytes),
+            Err(_) => Ok(()),
         }
     }
 
-    fn judge(&self, free: u64, planned_bytes: u64) -> Room {
-        let wanted = self.min_free_bytes;
-        let shortage = || Shortage {
+    fn judge(&self, free: u64, line: Line, planned_bytes: u64) -> Result<(), Shortage> {
+        let stays = match line {
+            Line::Reserve => self.min_free_bytes,
+            Line::Floor => self.min_free_bytes / FLOOR_DIVISOR,
+        };
+        let wanted = stays.saturating_add(planned_bytes);
+        if free >= wanted {
+            return Ok(());
+        }
+        Err(Shortage {
             free,
             wanted,
+            min_free_bytes: self.min_free_bytes,
             dir: self.dir.clone(),
-        };
-        if free < wanted / FLOOR_DIVISOR {
-            Room::None(shortage())
-        } else if free < wanted.saturating_add(planned_bytes) {
-            Room::Reserve(shortage())
-        } else {
-            Room::Enough
-        }
+        })
     }
 }
 
@@ -72,27 +78,23 @@ mod tests {
 
     #[test]
     fn alerts_leave_the_reserve_alone() {
-        let space = DiskSpace::new(PathBuf::from("/data"), 1000);
-        let check = |free, planned, expected: &str| {
-            let found = match space.judge(free, planned) {
-                Room::Enough => "enough",
-                Room::Reserve(_) => "reserve",
-                Room::None(_) => "none",
+        let check = |min_free, free, planned, expected: &str| {
+            let space = DiskSpace::new(PathBuf::from("/data"), min_free);
+            let fits = |line, planned| space.judge(free, line, planned).is_ok();
+            let found = match (fits(Line::Reserve, planned), fits(Line::Floor, 0)) {
+                (true, _) => "everything",
+                (false, true) => "accepted",
+                (false, false) => "nothing",
             };
-            assert_eq!(found, expected, "free {free}, planned {planned}");
+            assert_eq!(found, expected, "reserve {min_free}, free {free}, planned {planned}");
         };
-        check(5000, 4000, "enough");
-        check(5000, 4001, "reserve");
-        check(1000, 0, "enough");
-        check(999, 0, "reserve");
-        check(250, 0, "reserve");
-        check(249, 0, "none");
-        check(0, u64::MAX, "none");
-    }
-
-    #[test]
-    fn no_reserve_never_holds_anything() {
-        let space = DiskSpace::new(PathBuf::from("/data"), 0);
-        assert_eq!(space.judge(0, 0), Room::Enough);
+        check(1000, 5000, 4000, "everything");
+        check(1000, 5000, 4001, "accepted");
+        check(1000, 1000, 0, "everything");
+        check(1000, 999, 0, "accepted");
+        check(1000, 250, 0, "accepted");
+        check(1000, 249, 0, "nothing");
+        check(1000, 0, u64::MAX, "nothing");
+        check(0, 0, 0, "everything");
     }
 }

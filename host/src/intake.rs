@@ -158,12 +158,20 @@ pub enum Refused {
     Stopping,
 }
 
-/// What to wait for.
+/// Proof that entries are durable, and what to wait for.
 pub struct Receipt {
     /// Position of the first entry.
     pub first: Seq,
     /// The outcomes, once applied; only where they were asked for.
-    pub applied: Option<oneshot::Receiver<Vec<Option<Applied>>>>,
+    applied: Option<oneshot::Receiver<Vec<Option<Applied>>>>,
+}
+
+impl Receipt {
+    /// The outcomes; none if they were not asked for, or the entries are not applied in time. They are durable all the
+    /// same, and will be applied.
+    pub async fn outcomes(self, patience: Duration) -> Option<Vec<Option<Applied>>> {
+        tokio::time::timeout(patience, self.applied?).await.ok()?.ok()
+    }
 }
 
 struct Request {

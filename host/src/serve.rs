@@ -38,27 +38,40 @@ const STOP_POLL: Duration = Duration::from_millis(10);
 #[error("{0}")]
 pub struct WrongSetUp(String);
 
+/// What only the command line may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct RunOptions {
+    /// Time stands still until a test moves it.
+    pub manual_clock: bool,
+    /// Begin with what the journal holds, although its first days are neither in derived state nor in a checkpoint.
+    pub accept_missing_history: bool,
+}
+
 /// Runs the server until it is told to stop.
 ///
 /// # Errors
 /// When it cannot start, or derived state cannot be written any more.
-pub fn run(config: Config, manual_clock: bool) -> anyhow::Result<()> {
+pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("start the async runtime")?;
     let handle = runtime.handle().clone();
-    let result = runtime.block_on(serve(config, manual_clock, handle));
+    let result = runtime.block_on(serve(config, options, handle));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-async fn serve(config: Config, manual_clock: bool, handle: tokio::runtime::Handle) -> anyhow::Result<()> {
+async fn serve(config: Config, options: RunOptions, handle: tokio::runtime::Handle) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
     listen_for_signals(stopping.clone())?;
-    let opened = opening::open(&config.storage)?;
-    let clock = if manual_clock { Clock::manual() } else { Clock::System };
+    let opened = opening::open(&config.storage, options.accept_missing_history)?;
+    let clock = if options.manual_clock {
+        Clock::manual()
+    } else {
+        Clock::System
+    };
     let metrics = Arc::new(Metrics::default());
     let (journal, state) = (opened.journal.reader(), opened.state.reader().clone());
     let auth = Auth::new(&config.auth)?;
@@ -84,7 +97,7 @@ async fn serve(config: Config, manual_clock: bool, handle: tokio::runtime::Handl
         tokio::spawn(starter::apply(Arc::clone(&app), file.clone()));
     }
     say_address(listener.local_addr().context("read the bound address")?)?;
-    let router = crate::api::router(Arc::clone(&app), config.ingest.max_body_bytes, manual_clock);
+    let router = crate::api::router(Arc::clone(&app), config.ingest.max_body_bytes, options.manual_clock);
     let drained = drain(
         listener,
         router,
@@ -131,7 +144,7 @@ fn start_path(
     let (replayed_sender, replayed) = watch::channel(false);
     let disk_space = DiskSpace::new(dir.path().to_owned(), config.storage.min_free_bytes);
     let every_entries = config.storage.checkpoint_entries;
-    let keeper = CheckpointKeeper::new(checkpoints, every_entries, &disk_space, metrics, &progress);
+    let keeper = CheckpointKeeper::new(checkpoints, every_entries, &disk_space, metrics);
     let options = intake_options(config, dir, disk_space.clone(), last_accepted);
     let (intake, groups, journal_thread) = Intake::start(
         journal,
@@ -204,7 +217,12 @@ impl RunningPath {
             !self.broken.load(Ordering::SeqCst),
             "derived state could not be written; see the log, then start again"
         );
-        tracing::info!("stopped; everything accepted is applied");
+        let (accepted, applied) = (self.intake.progress().accepted(), self.intake.progress().applied());
+        if applied < accepted {
+            tracing::warn!(%accepted, %applied, "stopped; what is not applied yet will be at the next start");
+        } else {
+            tracing::info!("stopped; everything accepted is applied");
+        }
         Ok(())
     }
 }

@@ -298,6 +298,17 @@ fn events_are_streamed_and_resumed() {
         })
         .unwrap();
     assert!(missed.contains("updated") && missed.contains(&incident), "{missed}");
+    // A number that this server never gave: it cannot tell what was missed.
+    let mut stranger = server.client().follow("/events", "Last-Event-ID: 999999\r\n").unwrap();
+    for wanted in [
+        "event: incident-change",
+        "event: rule-change",
+        "event: poll-alerts",
+        "id: ",
+    ] {
+        let told = stranger.wait_for(Duration::from_secs(10), |line| line.starts_with(wanted));
+        assert!(told.is_ok(), "{wanted}");
+    }
     assert_eq!(
         server
             .client()

@@ -1,5 +1,5 @@
-//! `GET /events`: server-sent events from the outbox, resumable by `Last-Event-ID`. At least once: after a crash the
-//! same numbers come again with the same content.
+//! `GET /events`: server-sent events from the outbox, resumable by `Last-Event-ID`. At least once; where what a client
+//! missed is not there any more, it is told to load everything again.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,7 +29,8 @@ pub fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
-/// Changes as they are committed: `incident-change`, `poll-alerts`, `rule-change`, `plugin-change`.
+/// Changes as they are committed: `incident-change`, `poll-alerts`, `rule-change`, `plugin-change`. Without an
+/// `incident_id`, or with an empty list of fingerprints, everything may have changed.
 #[utoipa::path(get, path = "/events", tag = "events",
     params(("Last-Event-ID" = Option<u64>, Header, description = "Continue after this event")),
     responses((status = 200, content_type = "text/event-stream")))]
@@ -48,13 +49,19 @@ async fn events(
         None => *committed.borrow(),
     };
     let plugins = app.plugin_changes.clone();
+    let newest = *committed.borrow();
     let follower = Follower {
         app: Arc::clone(&app),
         caller,
         committed,
         plugins,
-        next: begin,
-        ready: Vec::new(),
+        // A number from a life that was lost, and that a checkpoint did not know.
+        ready: if begin > newest {
+            reload_events(newest).into_iter().rev().collect()
+        } else {
+            Vec::new()
+        },
+        next: begin.min(newest),
     };
     let stream = futures::stream::unfold(follower, |mut follower| async move {
         let event = follower.next_event().await?;
@@ -109,6 +116,10 @@ impl Follower {
             .inspect_err(|error| tracing::error!(%error, "outbox cannot be read"))
             .ok()?;
         for record in records {
+            if record.number > self.next.saturating_add(1) {
+                // What lies between was forgotten.
+                self.ready.extend(reload_events(record.number - 1));
+            }
             self.next = record.number;
             if record.tenant == self.caller.tenant {
                 self.ready.extend(events_of(&record));
@@ -117,6 +128,20 @@ impl Follower {
         self.ready.reverse();
         Some(())
     }
+}
+
+/// For a client that missed what cannot be told any more: everything may have changed.
+fn reload_events(number: u64) -> Vec<Event> {
+    let all = [
+        ("incident-change", json!({})),
+        ("rule-change", json!({})),
+        ("poll-alerts", json!({"fingerprints": []})),
+    ];
+    let mut events = all.map(|(name, data)| Event::default().event(name).data(data.to_string()));
+    if let Some(last) = events.last_mut() {
+        *last = std::mem::take(last).id(number.to_string());
+    }
+    events.into()
 }
 
 /// The events of one record. Only the last carries the number: a client that saw part of a record gets all of it again.

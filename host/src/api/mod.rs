@@ -39,7 +39,8 @@ pub fn router(app: Shared, max_body_bytes: usize, test_clock: bool) -> Router {
         .fallback(health::not_found)
         .layer(axum::extract::DefaultBodyLimit::max(max_body_bytes))
         .layer(tower_http::catch_panic::CatchPanicLayer::new())
-        .layer(tower_http::trace::TraceLayer::new_for_http())
+        // Answers of 5xx are logged where they are made; /readyz says 503 as a matter of course.
+        .layer(tower_http::trace::TraceLayer::new_for_http().on_failure(()))
         .with_state(app)
 }
 

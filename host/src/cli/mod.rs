@@ -85,6 +85,9 @@ struct ServeArgs {
     /// For tests: time stands still until POST /-/test/clock moves it.
     #[arg(long)]
     manual_clock: bool,
+    /// After a loss of derived state and of its checkpoints: begin with what the journal still holds.
+    #[arg(long)]
+    accept_missing_history: bool,
 }
 
 #[derive(Args)]
@@ -216,8 +219,11 @@ pub fn run() -> ExitCode {
 fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => {
-            let manual_clock = args.manual_clock;
-            serve::run(effective(args)?, manual_clock)
+            let options = serve::RunOptions {
+                manual_clock: args.manual_clock,
+                accept_missing_history: args.accept_missing_history,
+            };
+            serve::run(effective(args)?, options)
         }
         Command::CheckConfig(args) => check_config(&args),
         Command::Plugin(PluginCommand::Build {

@@ -78,23 +78,11 @@ impl ApiError {
     /// 504: durable, and not applied within the time a client is kept waiting.
     pub fn not_yet_applied(waited: Duration) -> ApiError {
         let detail = format!(
-            "accepted and durable, but not applied within {} seconds; it will be applied, do not send it again; see \
-             /readyz and the log for what holds the line",
+            "accepted and durable, but not applied within {} seconds, or before the server stopped; it will be applied, \
+             do not send it again; see /readyz and the log for what holds the line",
             waited.as_secs()
         );
         Self::new(StatusCode::GATEWAY_TIMEOUT, "not_yet_applied", detail)
-    }
-
-    /// 503: the server stops.
-    pub fn stopping() -> ApiError {
-        ApiError {
-            retry: true,
-            ..Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "stopping",
-                "server is stopping; try again later",
-            )
-        }
     }
 }
 

@@ -60,20 +60,15 @@ impl App {
     /// Gives a command and waits until it is applied.
     ///
     /// # Errors
-    /// When it was refused, or the server stops before it is applied, or something holds the line for long.
+    /// When it was refused; or it is not applied in time, although it will be.
     pub async fn command(&self, caller: &Caller, command: Command) -> Result<CommandOutcome, ApiError> {
         let item = Item::Command {
             actor: caller.name.clone(),
             command,
         };
         let receipt = self.intake.accept(caller.tenant.clone(), vec![item], true).await?;
-        let outcomes = match receipt.applied {
-            Some(applied) => tokio::time::timeout(APPLY_WAIT, applied)
-                .await
-                .map_err(|_| ApiError::not_yet_applied(APPLY_WAIT))?
-                .map_err(|_| ApiError::stopping())?,
-            None => Vec::new(),
-        };
+        let outcomes = receipt.outcomes(APPLY_WAIT).await;
+        let outcomes = outcomes.ok_or_else(|| ApiError::not_yet_applied(APPLY_WAIT))?;
         match outcomes.into_iter().next().flatten() {
             Some(Applied::Command(outcome)) => Ok(outcome),
             _ => Err(ApiError::internal("a command was answered as if it were an alert")),

@@ -167,14 +167,8 @@ async fn take(
     items_counted("accepted", count - invalid);
     items_counted("invalid", invalid);
     let task_name = receipt.first.0.to_string();
-    let outcomes = match receipt.applied {
-        None => None,
-        Some(applied) => match tokio::time::timeout(APPLY_WAIT, applied).await {
-            Ok(outcomes) => Some(outcomes.map_err(|_| ApiError::stopping())?),
-            // Durable all the same: an error would make the sender send it again.
-            Err(_) => None,
-        },
-    };
+    // Not applied in time is no error: the alerts are durable, and the sender must not send them again.
+    let outcomes = receipt.outcomes(APPLY_WAIT).await;
     if invalid > 0 && invalid == told.len() {
         let reasons = told.into_iter().filter_map(|told| told.invalid).take(NAMED_INVALID);
         return Err(ApiError::refused_items(reasons.collect()));

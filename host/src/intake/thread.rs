@@ -12,7 +12,7 @@ use donjon_store::journal::{EntryBody, Journal, JournalError, NewEntry, freeable
 
 use super::{Accepted, IntakeOptions, Item, Progress, Refused, Request};
 use crate::clock::Clock;
-use crate::disk_space::Room;
+use crate::disk_space::Line;
 use crate::telemetry::Metrics;
 
 /// Entries of one group commit; larger requests make a group of their own.
@@ -70,18 +70,14 @@ impl JournalThread {
     fn that_fits(&self, group: Vec<Request>) -> Vec<Request> {
         let planned: u64 = group.iter().flat_map(|request| &request.items).map(size_of_item).sum();
         let waiting = self.progress.waiting_bytes();
-        match self.options.disk_space.room(planned.saturating_add(waiting)) {
-            Room::Enough => group,
-            Room::Reserve(shortage) => {
-                let (commands, alerts): (Vec<_>, Vec<_>) = group.into_iter().partition(Request::is_command);
-                refuse_all(alerts, &Refused::DiskFull(shortage.to_string()));
-                commands
-            }
-            Room::None(shortage) => {
-                refuse_all(group, &Refused::DiskFull(shortage.to_string()));
-                Vec::new()
-            }
-        }
+        let space = &self.options.disk_space;
+        let Err(shortage) = space.fits(Line::Reserve, planned.saturating_add(waiting)) else {
+            return group;
+        };
+        let may_act = space.fits(Line::Floor, 0).is_ok();
+        let (taken, refused): (Vec<_>, Vec<_>) = group.into_iter().partition(|request| may_act && request.is_command());
+        refuse_all(refused, &Refused::DiskFull(shortage.to_string()));
+        taken
     }
 
     fn free_old_days_if_due(&mut self) {

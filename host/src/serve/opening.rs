@@ -1,12 +1,18 @@
 //! Opens what is durable, in the order in which one needs the other, and tells what a crash, a damaged disk or a person
 //! left behind. "A slow start, never a loss": derived state that is gone comes from a checkpoint and the journal.
 
+use std::fs;
+use std::path::Path;
+
 use donjon_core::{Seq, Timestamp};
 use donjon_store::journal::{Durability, Journal, JournalOptions};
-use donjon_store::{Checkpoints, DataDir, Reopened, State, StateOptions, set_aside};
+use donjon_store::{CheckpointError, Checkpoints, DataDir, Reopened, State, StateOptions, put_in_place};
 
 use super::WrongSetUp;
 use crate::config;
+
+/// Where a checkpoint is restored into before it takes the place of the state.
+const RESTORING: &str = "state.restoring";
 
 /// The durable parts, opened.
 pub(super) struct Opened {
@@ -18,13 +24,24 @@ pub(super) struct Opened {
     pub(super) last_accepted: Timestamp,
 }
 
+/// What the journal does not hold any more.
+#[derive(Clone, Copy)]
+struct Missing {
+    up_to: Seq,
+    /// Somebody asked to go on without.
+    accepted: bool,
+}
+
 /// Opens the data directory.
-pub(super) fn open(config: &config::Storage) -> Result<Opened, WrongSetUp> {
+pub(super) fn open(config: &config::Storage, accept_missing_history: bool) -> Result<Opened, WrongSetUp> {
     let dir = DataDir::open(&config.data_dir).map_err(wrong)?;
     let (mut journal, last_accepted) = open_journal(&dir, config)?;
-    let checkpoints = Checkpoints::open(dir.checkpoints()).map_err(wrong)?;
-    let first = journal.reader().first_seq();
-    let state = open_state(&dir, config, &checkpoints, first)?;
+    let mut checkpoints = Checkpoints::open(dir.checkpoints()).map_err(wrong)?;
+    let missing = Missing {
+        up_to: Seq(journal.reader().first_seq().0.saturating_sub(1)),
+        accepted: accept_missing_history,
+    };
+    let state = open_state(&dir, config, &mut checkpoints, missing)?;
     let applied = applied(&state)?;
     // Behind the cursor only if the disk lost what it had promised, or with durability = "buffered": positions that
     // derived state knows are never given to other entries.
@@ -65,61 +82,96 @@ fn open_journal(dir: &DataDir, config: &config::Storage) -> Result<(Journal, Tim
 fn open_state(
     dir: &DataDir,
     config: &config::Storage,
-    checkpoints: &Checkpoints,
-    first: Seq,
+    checkpoints: &mut Checkpoints,
+    missing: Missing,
 ) -> Result<State, WrongSetUp> {
     let options = StateOptions {
         cache_bytes: config.cache_bytes,
     };
-    let (mut state, reopened) = State::open(dir.state(), options).map_err(wrong)?;
-    match &reopened {
+    let restoring = dir.state().with_file_name(RESTORING);
+    if restoring.exists() {
+        // Left by a restore that did not end; it begins anew.
+        fs::remove_dir_all(&restoring).map_err(wrong)?;
+    }
+    let (state, reopened) = State::open(dir.state(), options).map_err(wrong)?;
+    tell(&reopened);
+    let found = applied(&state)?;
+    let state = if found == Seq(0) || found < missing.up_to {
+        restored(dir, &restoring, options, checkpoints, state)?
+    } else {
+        state
+    };
+    let now = applied(&state)?;
+    if now < missing.up_to {
+        let found = format!(
+            "derived state knows the journal up to entry {now} and no checkpoint of it that reads knows more, but the \
+             journal begins after entry {}, because older days were freed: rules and incidents of the days between are \
+             in none of them",
+            missing.up_to
+        );
+        if !missing.accepted {
+            return Err(WrongSetUp(format!(
+                "{found}. Restore {} from a backup (or a {0}.broken-N), or start with --accept-missing-history to go on \
+                 with what the journal holds",
+                dir.state().display(),
+            )));
+        }
+        tracing::error!("{found}; going on without, as asked");
+    }
+    Ok(state)
+}
+
+fn tell(reopened: &Reopened) {
+    match reopened {
         Reopened::Fresh | Reopened::Existing => {}
         Reopened::WentBack { flushed, applied } => {
-            tracing::warn!(%flushed, %applied, "derived state is older than its last flush; the journal is applied from there");
+            tracing::warn!(%flushed, %applied, "derived state is older than its last flush");
         }
         Reopened::Rebuilt { moved_to, why } => {
             tracing::error!(moved_to = %moved_to.display(), "derived state did not open and is made again: {why}");
         }
     }
-    let wanted = first.0.saturating_sub(1);
-    if applied(&state)?.0 < wanted && applied(&state)? > Seq(0) && checkpoints.newest() >= Some(Seq(wanted)) {
-        // Went back further than the journal reaches: a checkpoint knows more.
-        drop(state);
-        let moved_to = set_aside(&dir.state()).map_err(|error| WrongSetUp(format!("move derived state: {error}")))?;
-        tracing::error!(moved_to = %moved_to.display(), "derived state misses days that the journal has no more; put aside");
-        (state, _) = State::open(dir.state(), options).map_err(wrong)?;
-    }
-    if applied(&state)? == Seq(0) {
-        restore(&state, checkpoints)?;
-    }
-    if let Reopened::Rebuilt { moved_to, .. } = reopened
-        && applied(&state)?.0 < wanted
-    {
-        return Err(WrongSetUp(format!(
-            "derived state is broken (moved to {}), there is no checkpoint of it that reads, and the journal begins at \
-             entry {first}, because older days were freed: rules and incidents from before are only in the broken \
-             state. Restore {} from a backup, or start again to go on with what the journal holds",
-            moved_to.display(),
-            dir.state().display(),
-        )));
-    }
-    Ok(state)
 }
 
-/// An empty state begins with the newest checkpoint, where there is one: replaying the whole journal takes longer, and
-/// its first days may be gone.
-fn restore(state: &State, checkpoints: &Checkpoints) -> Result<(), WrongSetUp> {
-    if let Some(newest) = checkpoints.newest() {
-        tracing::info!(%newest, "derived state is empty; restoring its checkpoint");
-    }
-    let restored = checkpoints.restore(state).map_err(wrong)?;
+/// State that is empty, or misses days that the journal has no more, gives way to the newest checkpoint that reads and
+/// knows more, where there is one: replaying the whole journal takes longer, and its first days may be gone.
+fn restored(
+    dir: &DataDir,
+    restoring: &Path,
+    options: StateOptions,
+    checkpoints: &mut Checkpoints,
+    state: State,
+) -> Result<State, WrongSetUp> {
+    let found = applied(&state)?;
+    let Some(newest) = checkpoints.newest().filter(|newest| *newest > found) else {
+        return Ok(state);
+    };
+    tracing::info!(%newest, "restoring derived state from its checkpoint");
+    let failed = |error: CheckpointError| {
+        WrongSetUp(format!(
+            "restore derived state from a checkpoint: {error}; if the disk is full, free some space (a {}.broken-N that \
+             nobody wants to look at may go), then start again",
+            dir.state().display()
+        ))
+    };
+    let (filled, _) = State::open(restoring, options).map_err(wrong)?;
+    let said = |records| tracing::info!(records, "still restoring");
+    let restored = checkpoints.restore(&filled, found, said).map_err(failed)?;
+    drop(filled);
     for damaged in &restored.damaged {
         tracing::error!("checkpoint does not read; using an older one: {damaged}");
     }
-    if let Some(applied) = restored.applied {
-        tracing::warn!(%applied, "derived state was restored from a checkpoint; the journal is applied from there");
+    let Some(applied) = restored.applied else {
+        fs::remove_dir_all(restoring).map_err(wrong)?;
+        return Ok(state);
+    };
+    drop(state);
+    if let Some(old) = put_in_place(restoring, &dir.state(), found > Seq(0)).map_err(wrong)? {
+        tracing::error!(moved_to = %old.display(), "derived state missed days that the journal has no more; put aside");
     }
-    Ok(())
+    tracing::warn!(%applied, "derived state was restored from a checkpoint; the journal is applied from there");
+    let (state, _) = State::open(dir.state(), options).map_err(wrong)?;
+    Ok(state)
 }
 
 fn applied(state: &State) -> Result<Seq, WrongSetUp> {

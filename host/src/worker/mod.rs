@@ -25,7 +25,7 @@ use donjon_store::{State, StateReader};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::disk_space::{DiskSpace, Room};
+use crate::disk_space::{DiskSpace, Line};
 use crate::intake::{Accepted, Applied, Item, Progress};
 use crate::json;
 use crate::plugin_kv::PendingKv;
@@ -156,7 +156,6 @@ impl Worker {
 
     /// Applies entries in order. A command is a batch of its own, so that no batch sees two rule sets.
     fn apply(&mut self, entries: Vec<Accepted>) -> Result<(), WorkerError> {
-        self.wait_for_room()?;
         let mut run = Vec::with_capacity(entries.len().min(self.parts.max_batch_entries));
         for entry in entries {
             let is_command = matches!(entry.item, Item::Command { .. });
@@ -173,9 +172,9 @@ impl Worker {
     }
 
     /// Waits while the disk is all but full: sled does not survive a write that fails, and nothing is lost by waiting.
-    fn wait_for_room(&self) -> Result<(), WorkerError> {
+    fn wait_for_room(&mut self) -> Result<(), WorkerError> {
         let mut said = false;
-        while let Room::None(shortage) = self.parts.disk_space.room(0) {
+        while let Err(shortage) = self.parts.disk_space.fits(Line::Floor, 0) {
             if !said {
                 tracing::error!(%shortage, "disk is full: nothing is applied until some space is freed");
                 said = true;
@@ -184,6 +183,9 @@ impl Worker {
                 return Err(WorkerError::Held);
             }
             std::thread::sleep(RETRY);
+            // A checkpoint that ends now may let days of the journal go.
+            let parts = &mut self.parts;
+            parts.checkpoints.look_after(&parts.state, &parts.progress);
         }
         if said {
             tracing::info!("there is space again; going on");
@@ -195,6 +197,7 @@ impl Worker {
         let Item::Command { actor, command } = entry.item else {
             return Ok(());
         };
+        self.wait_for_room()?;
         let meta = CommandMeta {
             seq: entry.seq,
             accepted: entry.at,
@@ -212,6 +215,7 @@ impl Worker {
 
     /// One batch of alerts and dead letters.
     fn apply_alerts(&mut self, entries: Vec<Accepted>) -> Result<(), WorkerError> {
+        self.wait_for_room()?;
         let started = Instant::now();
         let Some((last, now)) = entries.last().map(|entry| (entry.seq, entry.at)) else {
             return Ok(());
@@ -391,9 +395,8 @@ impl Worker {
 
     /// What derived state needs between batches.
     fn look_after_state(&mut self) -> Result<(), WorkerError> {
-        self.parts
-            .checkpoints
-            .look_after(&self.parts.state, &self.parts.progress);
+        let parts = &mut self.parts;
+        parts.checkpoints.look_after(&parts.state, &parts.progress);
         if self.last_flush.elapsed() < self.parts.flush_every {
             Ok(())
         } else {

@@ -71,7 +71,7 @@ impl DataDir {
         create_private(&path).map_err(io("create data directory", &path))?;
         let lock = lock(&path)?;
         check_format(&path)?;
-        for folder in [path.join("journal"), path.join("state")] {
+        for folder in ["journal", "state", "checkpoints"].map(|name| path.join(name)) {
             create_private(&folder).map_err(io("create folder", &folder))?;
         }
         sync_dir(&path).map_err(io("sync data directory", &path))?;

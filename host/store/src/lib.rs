@@ -20,4 +20,4 @@ pub use day::Day;
 pub use journal::{
     Durability, Entry, EntryBody, Journal, JournalError, JournalOptions, JournalReader, NewEntry, RecoveryReport,
 };
-pub use state::{CommitError, Reopened, State, StateOpenError, StateOptions, StateReader, set_aside};
+pub use state::{CommitError, Reopened, State, StateOpenError, StateOptions, StateReader, put_in_place};

@@ -40,8 +40,10 @@ pub const MAX_KEY_BYTES: usize = 1024;
 pub const CHECKPOINTS_KEPT: usize = 2;
 /// Old values kept in memory while a checkpoint is being made, in bytes; it is given up above that.
 pub const MAX_CAPTURED_BYTES: usize = 256 * 1024 * 1024;
+/// What an old value takes in memory beside its bytes.
+pub const CAPTURED_ENTRY_BYTES: usize = 100;
 /// Pairs of a checkpoint that are restored in one commit.
-pub const RESTORE_PAIRS_PER_COMMIT: usize = 1024;
+pub const RESTORE_PAIRS_PER_COMMIT: u64 = 1024;
 
 // A block holds at most what fitted before the last entry, and that entry.
 const _: () = assert!(MAX_BLOCK_RAW_OPTION + MAX_ENTRY_BYTES + 4 <= MAX_BLOCK_RAW_BYTES);

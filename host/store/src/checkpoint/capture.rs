@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::limits::{MAX_CAPTURED_BYTES, SCAN_PIECE};
+use crate::limits::{CAPTURED_ENTRY_BYTES, MAX_CAPTURED_BYTES, SCAN_PIECE};
 use crate::state::kv::{Kv, KvBatch, KvError, Order, Page, Pair};
 
 /// A reader on its way through the store, in the order of the keys.
@@ -39,7 +39,7 @@ impl Capture {
             }
             match store.get(key) {
                 Ok(value) => {
-                    self.before_bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+                    self.before_bytes += size_of(key, value.as_deref());
                     self.before.insert(key.clone(), value);
                 }
                 Err(error) => self.lost = Some(error.to_string()),
@@ -78,7 +78,7 @@ impl Capture {
         };
         let mut pairs: BTreeMap<Vec<u8>, Vec<u8>> = page.into_iter().collect();
         for (key, value) in changed {
-            self.before_bytes -= key.len() + value.as_ref().map_or(0, Vec::len);
+            self.before_bytes -= size_of(&key, value.as_deref());
             match value {
                 Some(value) => pairs.insert(key, value),
                 None => pairs.remove(&key),
@@ -88,4 +88,9 @@ impl Capture {
         let pairs = pairs.into_iter().collect();
         Ok(if last { Piece::Last(pairs) } else { Piece::Some(pairs) })
     }
+}
+
+/// What an old value takes in memory.
+fn size_of(key: &[u8], value: Option<&[u8]>) -> usize {
+    CAPTURED_ENTRY_BYTES + key.len() + value.map_or(0, <[u8]>::len)
 }

@@ -4,10 +4,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use donjon_core::Seq;
 
+use super::CheckpointError;
 use crate::data_dir::sync_dir;
 use crate::limits::{MAX_KEY_BYTES, MAX_RECORD_BYTES};
 use crate::record::ENVELOPE_BYTES;
@@ -22,24 +23,23 @@ const MAX_VALUE_BYTES: usize = MAX_RECORD_BYTES + ENVELOPE_BYTES;
 
 /// A file that is being written, under a name that does not count yet.
 pub(super) struct Writing {
-    part: PathBuf,
     frame: zstd::Encoder<'static, BufWriter<File>>,
     pairs: u64,
 }
 
 impl Writing {
-    pub(super) fn create(part: PathBuf, applied: Seq) -> io::Result<Writing> {
+    pub(super) fn create(part: &Path, applied: Seq) -> io::Result<Writing> {
         let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
-            .open(&part)?;
+            .open(part)?;
         let mut file = BufWriter::new(file);
         file.write_all(&header(applied))?;
         let mut frame = zstd::Encoder::new(file, LEVEL)?;
         frame.include_checksum(true)?;
-        Ok(Writing { part, frame, pairs: 0 })
+        Ok(Writing { frame, pairs: 0 })
     }
 
     pub(super) fn put(&mut self, pairs: &[Pair]) -> io::Result<()> {
@@ -60,8 +60,8 @@ impl Writing {
         Ok(())
     }
 
-    /// Makes the file durable, then gives it the name under which it counts.
-    pub(super) fn finish(mut self, path: &Path) -> io::Result<()> {
+    /// Makes the file durable. It does not count yet.
+    pub(super) fn finish(mut self) -> io::Result<()> {
         self.lengths(0, 0)?;
         let pairs = self.pairs.to_be_bytes();
         self.frame.write_all(&pairs)?;
@@ -70,10 +70,14 @@ impl Writing {
             .finish()?
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        fs::rename(&self.part, path)?;
-        path.parent().map_or(Ok(()), sync_dir)
+        file.sync_all()
     }
+}
+
+/// Gives a durable file the name under which it counts.
+pub(super) fn publish(part: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(part, path)?;
+    path.parent().map_or(Ok(()), sync_dir)
 }
 
 fn header(applied: Seq) -> [u8; HEADER_BYTES] {
@@ -92,13 +96,34 @@ fn header(applied: Seq) -> [u8; HEADER_BYTES] {
     bytes
 }
 
+/// Why reading ended early.
+pub(super) enum ReadError {
+    /// The file cannot be read.
+    Io(io::Error),
+    /// It is not what was written.
+    Damaged(String),
+    /// Whoever takes the pairs said so.
+    Taker(CheckpointError),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{InvalidData, Other, UnexpectedEof};
+        match error.kind() {
+            // zstd reports what it does not understand as `Other`.
+            InvalidData | Other | UnexpectedEof => ReadError::Damaged(error.to_string()),
+            _ => ReadError::Io(error),
+        }
+    }
+}
+
 /// Hands out all pairs of a file in order, and fails where it is not what was written. Nothing is known to be whole
 /// before the end: read a file once in full before anything is done with its pairs.
 pub(super) fn read(
     path: &Path,
     applied: Seq,
-    mut take: impl FnMut(Vec<u8>, Vec<u8>) -> io::Result<()>,
-) -> io::Result<()> {
+    mut take: impl FnMut(Vec<u8>, Vec<u8>) -> Result<(), CheckpointError>,
+) -> Result<(), ReadError> {
     let mut file = BufReader::new(File::open(path)?);
     let mut found = [0u8; HEADER_BYTES];
     file.read_exact(&mut found)?;
@@ -118,7 +143,7 @@ pub(super) fn read(
         let (mut key, mut value) = (vec![0; key], vec![0; value]);
         frame.read_exact(&mut key)?;
         frame.read_exact(&mut value)?;
-        take(key, value)?;
+        take(key, value).map_err(ReadError::Taker)?;
         pairs += 1;
     }
     let mut count = [0u8; 8];
@@ -138,6 +163,6 @@ fn length(frame: &mut impl Read) -> io::Result<usize> {
     usize::try_from(u32::from_be_bytes(bytes)).map_err(io::Error::other)
 }
 
-fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("checkpoint is damaged: {what}"))
+fn damaged(what: &str) -> ReadError {
+    ReadError::Damaged(format!("wrong {what}"))
 }

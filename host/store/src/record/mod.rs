@@ -132,7 +132,15 @@ fn checksum(kind: u8, version: u16, body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn unseal(kind: Kind, bytes: &[u8]) -> Result<(u16, &[u8]), RecordError> {
+/// An envelope, opened and not yet believed.
+struct Envelope<'a> {
+    kind: u8,
+    version: u16,
+    crc: u32,
+    body: &'a [u8],
+}
+
+fn envelope(bytes: &[u8]) -> Result<Envelope<'_>, RecordError> {
     let Some((&[magic, found_kind, v0, v1, l0, l1, l2, l3, c0, c1, c2, c3], body)) =
         bytes.split_first_chunk::<ENVELOPE_BYTES>()
     else {
@@ -141,11 +149,29 @@ fn unseal(kind: Kind, bytes: &[u8]) -> Result<(u16, &[u8]), RecordError> {
     if magic != MAGIC {
         return Err(RecordError::Magic(magic));
     }
-    let version = u16::from_be_bytes([v0, v1]);
-    let expected = u32::from_be_bytes([c0, c1, c2, c3]);
     if u32::from_be_bytes([l0, l1, l2, l3]) as usize != body.len() {
         return Err(RecordError::Short(bytes.len()));
     }
+    Ok(Envelope {
+        kind: found_kind,
+        version: u16::from_be_bytes([v0, v1]),
+        crc: u32::from_be_bytes([c0, c1, c2, c3]),
+        body,
+    })
+}
+
+/// Whether the bytes of a record, of whatever kind and version, are those that were written.
+pub(crate) fn is_whole(bytes: &[u8]) -> bool {
+    envelope(bytes).is_ok_and(|found| checksum(found.kind, found.version, found.body) == found.crc)
+}
+
+fn unseal(kind: Kind, bytes: &[u8]) -> Result<(u16, &[u8]), RecordError> {
+    let Envelope {
+        kind: found_kind,
+        version,
+        crc: expected,
+        body,
+    } = envelope(bytes)?;
     let found = checksum(found_kind, version, body);
     if found != expected {
         return Err(RecordError::Checksum { kind, expected, found });

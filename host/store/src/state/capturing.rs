@@ -5,14 +5,14 @@ use std::sync::MutexGuard;
 
 use donjon_core::Seq;
 
-use super::kv::{KvBatch, KvError, Order, Page};
+use super::kv::{KvBatch, KvError, Order, Page, Pair};
 use super::{CommitError, State, Writer, keys};
 use crate::checkpoint::{Capture, CheckpointError, Piece};
-use crate::record::{Meta, Stored};
+use crate::record::{Meta, Stored, is_whole};
 
 impl State {
     /// The moment of a checkpoint is now: between two commits.
-    pub(crate) fn begin_capture(&self) -> Result<Seq, CheckpointError> {
+    pub(crate) fn begin_capture(&self) -> Result<Capturing<'_>, CheckpointError> {
         let mut writer = self.writer();
         if writer.capture.is_some() {
             return Err(CheckpointError::Busy);
@@ -21,18 +21,10 @@ impl State {
             return Err(CheckpointError::State(why.clone()));
         }
         writer.capture = Some(Capture::default());
-        Ok(writer.meta.applied)
-    }
-
-    pub(crate) fn next_captured(&self) -> Result<Piece, KvError> {
-        let mut writer = self.writer();
-        let capture = writer.capture.as_mut();
-        let capture = capture.ok_or_else(|| KvError("no checkpoint is being made".into()))?;
-        capture.next(self.reader.kv())
-    }
-
-    pub(crate) fn end_capture(&self) {
-        self.writer().capture = None;
+        Ok(Capturing {
+            state: self,
+            applied: writer.meta.applied,
+        })
     }
 
     /// Begins to fill an empty state.
@@ -52,6 +44,41 @@ impl State {
             writer,
             cursor: None,
         })
+    }
+}
+
+/// A checkpoint on its way through the state; commits keep old values for it until it is dropped.
+pub(crate) struct Capturing<'a> {
+    state: &'a State,
+    applied: Seq,
+}
+
+impl Capturing<'_> {
+    /// The cursor at its moment.
+    pub(crate) fn applied(&self) -> Seq {
+        self.applied
+    }
+
+    /// The next pairs. A record that rotted in the store is an error: it must not replace a whole one.
+    pub(crate) fn next(&self) -> Result<Piece, KvError> {
+        let piece = {
+            let mut writer = self.state.writer();
+            let capture = writer.capture.as_mut();
+            let capture = capture.ok_or_else(|| KvError("no checkpoint is being made".into()))?;
+            capture.next(self.state.reader.kv())?
+        };
+        let (Piece::Some(pairs) | Piece::Last(pairs)) = &piece;
+        let damaged = |(key, value): &&Pair| keys::has_record(key) && !is_whole(value);
+        match pairs.iter().find(damaged) {
+            None => Ok(piece),
+            Some((key, _)) => Err(KvError(format!("record is damaged: key {}", key.escape_ascii()))),
+        }
+    }
+}
+
+impl Drop for Capturing<'_> {
+    fn drop(&mut self) {
+        self.state.writer().capture = None;
     }
 }
 

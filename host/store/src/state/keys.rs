@@ -135,6 +135,11 @@ pub(super) fn alert_link(tenant: &TenantId, fingerprint: &Fingerprint, incident:
     key
 }
 
+/// Whether the value of a key is a record in an envelope: all but one kind are.
+pub(super) fn has_record(key: &[u8]) -> bool {
+    key.first() != Some(&(Space::AlertLink as u8))
+}
+
 /// The incident at the end of an `alert_link` key.
 pub(super) fn incident_of_alert_link(key: &[u8]) -> Option<IncidentId> {
     key.last_chunk().copied().map(IncidentId)

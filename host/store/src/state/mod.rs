@@ -25,7 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use donjon_core::Seq;
 use donjon_core::state::WriteSet;
 
-pub use open::{Reopened, StateOpenError, set_aside};
+pub(crate) use capturing::Capturing;
+pub use open::{Reopened, StateOpenError, put_in_place, set_aside};
 pub use reader::{Dump, KvUsage, StateReader};
 
 use crate::checkpoint::Capture;

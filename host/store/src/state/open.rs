@@ -22,14 +22,15 @@ pub enum Reopened {
     /// As it was left, or at least as it was when it was last flushed.
     Existing,
     /// It opened as it was earlier: what was durable is lost, and the caller replays from the cursor as always. If the
-    /// journal no longer reaches back that far, what its freed days said is lost for good.
+    /// journal no longer reaches back that far, only a checkpoint knows what its freed days said.
     WentBack {
         /// The cursor at the last flush.
         flushed: Seq,
         /// The cursor now.
         applied: Seq,
     },
-    /// It did not open: it was put aside and begun anew. The cursor is 0, the caller replays the whole journal.
+    /// It did not open: it was put aside and begun anew. The cursor is 0; the caller restores a checkpoint, or replays
+    /// the whole journal.
     Rebuilt {
         /// Where the old files are.
         moved_to: PathBuf,
@@ -180,6 +181,23 @@ fn read_meta(kv: &SledKv) -> Result<Meta, Failure> {
             }
         }
     }
+}
+
+/// Puts a closed state into the place of another closed one, which is put aside (and its new path given) or deleted.
+/// A crash in between leaves no state at all.
+///
+/// # Errors
+/// The file system refuses.
+pub fn put_in_place(restored: &Path, dir: &Path, keep_old: bool) -> io::Result<Option<PathBuf>> {
+    let kept = if keep_old {
+        Some(set_aside(dir)?)
+    } else {
+        fs::remove_dir_all(dir)?;
+        None
+    };
+    fs::rename(restored, dir)?;
+    dir.parent().map_or(Ok(()), sync_dir)?;
+    Ok(kept)
 }
 
 /// Moves the directory of a closed state to `<dir>.broken-N`, the first free N from 1, and gives the new path. Opening

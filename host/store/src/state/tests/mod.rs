@@ -4,3 +4,4 @@ mod commits;
 mod equal;
 mod queues;
 mod reopen;
+mod rot;
