@@ -10,6 +10,9 @@ use sha2::{Digest, Sha256};
 
 mod load;
 
+/// Every key with its default, explained: what `donjon check-config --defaults` prints. A test keeps it true.
+pub const REFERENCE: &str = include_str!("config/reference.toml");
+
 pub use load::{ConfigError, load};
 
 /// Everything that can be configured. `donjon check-config --defaults` prints it.

@@ -337,6 +337,9 @@ fn the_interface_describes_and_measures_itself() {
     }
     assert_eq!(client.get("/healthz").unwrap().status, 200);
     assert_eq!(client.get("/nowhere").unwrap().status, 404);
+    let wrong_way = client.request("DELETE", "/incidents", "", b"").unwrap();
+    assert_eq!(wrong_way.status, 405);
+    assert!(wrong_way.text().contains("not for DELETE"), "{}", wrong_way.text());
     post(&mut client, "/alerts/event?wait=true", &json!({"name": "x"}));
     let metrics = client.get("/metrics").unwrap().text();
     for line in [

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -80,6 +80,12 @@ async fn metrics(State(app): State<Shared>) -> Response {
 /// Anything else.
 pub async fn not_found(uri: Uri) -> ApiError {
     ApiError::not_found(format!("no such path; see /openapi.json: {}", uri.path()))
+}
+
+/// A path that is known, asked in another way.
+pub async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let detail = format!("this path is not for {method}; see /openapi.json: {}", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
 #[derive(serde::Deserialize)]

@@ -37,6 +37,7 @@ pub fn router(app: Shared, max_body_bytes: usize, test_clock: bool) -> Router {
     }
     router
         .fallback(health::not_found)
+        .method_not_allowed_fallback(health::wrong_method)
         .layer(axum::extract::DefaultBodyLimit::max(max_body_bytes))
         .layer(tower_http::catch_panic::CatchPanicLayer::new())
         // Answers of 5xx are logged where they are made; /readyz says 503 as a matter of course.

@@ -304,7 +304,7 @@ fn check_config(args: &CheckConfigArgs) -> anyhow::Result<()> {
             config::load(Some(file))?;
             println!("{}: fine", file.display());
         }
-        _ => print!("{}", toml::to_string_pretty(&Config::default())?),
+        _ => print!("{}", config::REFERENCE),
     }
     Ok(())
 }

@@ -123,6 +123,7 @@ fn nearest(key: &str, known: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::REFERENCE;
     use super::*;
 
     fn check(toml: &str, expected: Result<(), &str>) {
@@ -134,6 +135,43 @@ mod tests {
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{toml}: {error}"),
             (Ok(_), Err(part)) => panic!("{toml}: accepted, wanted: {part}"),
             (Err(error), Ok(())) => panic!("{toml}: {error}"),
+        }
+    }
+
+    /// All tables and keys of a configuration, as `table.key`.
+    fn keys_of(toml: &str) -> Vec<String> {
+        let tables: toml::Table = toml.parse().unwrap();
+        let keys = |(table, value): (&String, &toml::Value)| -> Vec<String> {
+            let keys = value.as_table().unwrap().keys();
+            keys.map(|key| format!("{table}.{key}")).collect()
+        };
+        tables.iter().flat_map(keys).collect()
+    }
+
+    #[test]
+    fn the_reference_is_the_defaults_and_names_every_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("donjon.toml");
+        let shown = |config: &Config| toml::to_string(config).unwrap();
+        std::fs::write(&file, REFERENCE).unwrap();
+        assert_eq!(shown(&load(Some(&file)).unwrap()), shown(&Config::default()));
+
+        // Everything that is commented out, taken in: still understood, and nothing is left out.
+        let lines = REFERENCE.lines().map(|line| match line.strip_prefix("# ") {
+            Some(code)
+                if code.starts_with('[') || code.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) =>
+            {
+                code
+            }
+            _ => line,
+        });
+        let all: String = lines.flat_map(|line| [line, "\n"]).collect();
+        std::fs::write(&file, &all).unwrap();
+        let config = load(Some(&file)).unwrap();
+        assert_eq!((config.auth.keys.len(), config.plugins.len()), (1, 1), "{all}");
+        let named = keys_of(&all);
+        for key in keys_of(&shown(&config)) {
+            assert!(named.contains(&key), "{key} is not in the reference");
         }
     }
 
