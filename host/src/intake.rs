@@ -387,7 +387,12 @@ impl Intake {
         if items.is_empty() {
             return Ok(Receipt {
                 first: self.progress.accepted(),
-                applied: None,
+                applied: wait.then(|| {
+                    let (done, applied) = oneshot::channel();
+                    // The other end is right here.
+                    let _ = done.send(Vec::new());
+                    applied
+                }),
             });
         }
         let (waiter, applied) = if wait {

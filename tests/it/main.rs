@@ -1,6 +1,7 @@
 //! The integration tests, one binary. Each module promises something a user relies on, and tries it on the built server.
 
 mod command_line;
+mod compatibility;
 mod crash;
 mod full_disk;
 mod guests;

@@ -106,6 +106,7 @@ const HOST_EDGES: [(&str, &[&str]); 16] = [
             "plugin_kv",
             "rules",
             "telemetry",
+            "time",
         ],
     ),
     ("intake", &["clock", "disk_space", "telemetry"]),

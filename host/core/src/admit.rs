@@ -29,6 +29,10 @@ pub struct Admission {
     pub before: Option<MemberView>,
     /// The alert as they see it now.
     pub after: MemberView,
+    /// What was computed for the event; for a duplicate, what the one before it has.
+    pub stored: StoredEvent,
+    /// When the first event of the alert was accepted; none for that event itself.
+    pub first_accepted: Option<Timestamp>,
 }
 
 /// Takes one event into the state of its alert.
@@ -39,12 +43,14 @@ pub fn admit<V: StateView>(working: &mut Working<V>, event: &Event) -> Result<Ad
     let (tenant, fingerprint) = (&event.tenant, &event.alert.fingerprint);
     let Some(state) = working.alert_mut(tenant, fingerprint)? else {
         let state = first_state(event);
-        let after = view_of(event, &state.last_event);
+        let stored = state.last_event;
         working.put_alert(state);
         return Ok(Admission {
             dedup: Dedup::First,
             before: None,
-            after,
+            after: view_of(event, &stored),
+            stored,
+            first_accepted: None,
         });
     };
     let before = MemberView {
@@ -59,17 +65,21 @@ pub fn admit<V: StateView>(working: &mut Working<V>, event: &Event) -> Result<Ad
             dedup: Dedup::Duplicate,
             before: Some(before),
             after: before,
+            stored: state.last_event,
+            first_accepted: Some(state.first_accepted),
         });
     }
     let chunk = take_event(state, event);
-    let after = view_of(event, &state.last_event);
+    let (stored, first_accepted) = (state.last_event, Some(state.first_accepted));
     if let Some(chunk) = chunk {
         working.put_history(chunk);
     }
     Ok(Admission {
         dedup: Dedup::Update,
         before: Some(before),
-        after,
+        after: view_of(event, &stored),
+        stored,
+        first_accepted,
     })
 }
 

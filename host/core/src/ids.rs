@@ -151,12 +151,15 @@ impl fmt::Display for IncidentId {
 pub struct GroupKey(Vec<String>);
 
 impl GroupKey {
-    /// A group key of these values, each cut to the limit.
+    /// A group key of these values. One over the limit is cut and ends with its digest, so that different values stay
+    /// different groups.
     #[must_use]
     pub fn new(mut values: Vec<String>) -> GroupKey {
         for value in &mut values {
             if value.len() > crate::limits::MAX_GROUP_VALUE_BYTES {
-                *value = crate::limits::cut(value, crate::limits::MAX_GROUP_VALUE_BYTES).to_owned();
+                let digest = crate::digest::fingerprint_of_values(&[Some(&crate::Value::Text(value.clone()))]);
+                let kept = crate::limits::MAX_GROUP_VALUE_BYTES - 1 - digest.len();
+                *value = format!("{}#{digest}", crate::limits::cut(value, kept));
             }
         }
         GroupKey(values)

@@ -6,7 +6,7 @@ pub const MAX_FINGERPRINT_CHARS: usize = 255;
 pub const MAX_RULE_TEXT_BYTES: usize = 4 * 1024;
 /// Most grouping paths of a rule.
 pub const MAX_GROUP_PATHS: usize = 16;
-/// Longest group key value, in bytes; a longer one is cut at a character border.
+/// Longest group key value, in bytes; a longer one is cut at a character border and ends with its digest.
 pub const MAX_GROUP_VALUE_BYTES: usize = 512;
 /// Longest name of an incident, in bytes; a longer one is cut at a character border.
 pub const MAX_INCIDENT_NAME_BYTES: usize = 1024;
@@ -17,7 +17,7 @@ pub const MAX_EXPLAINED_VALUE_BYTES: usize = 4 * 1024;
 /// Most different values remembered for one placeholder of a naming template.
 pub const MAX_NAME_VALUES: usize = 64;
 /// Longest value of a placeholder, in bytes.
-pub const MAX_NAME_VALUE_BYTES: usize = 128;
+pub const MAX_NAME_VALUE_BYTES: usize = 512;
 /// Most sources, and most services, listed on an incident.
 pub const MAX_INCIDENT_SOURCES: usize = 256;
 /// Most open incidents that one alert keeps up to date; the oldest is let go first.

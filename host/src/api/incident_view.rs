@@ -53,6 +53,24 @@ pub fn to_json(incident: &Incident, rule: Option<&RuleView>) -> Value {
     })
 }
 
+/// What a condition over incidents reads: the JSON, and the names that the reference has for conditions.
+pub fn for_conditions(incident: &Incident) -> Value {
+    let mut object = to_json(incident, None);
+    if let Some(fields) = object.as_object_mut() {
+        for (name, of) in [
+            ("name", "user_generated_name"),
+            ("summary", "user_summary"),
+            ("sources", "alert_sources"),
+            ("affectedServices", "services"),
+        ] {
+            let value = fields.get(of).cloned().unwrap_or_default();
+            fields.insert(name.into(), value);
+        }
+        fields.insert("hasLinkedIncident".into(), incident.past_incident.is_some().into());
+    }
+    object
+}
+
 /// Why an alert is in an incident.
 pub fn explanation(why: &Explanation) -> Value {
     let values: serde_json::Map<String, Value> = why

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::Page;
 use super::alerts::{blocking, newest};
-use super::incident_view::{RuleView, explanation, parse_status, to_json};
+use super::incident_view::{RuleView, explanation, for_conditions, parse_status, to_json};
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::{App, Shared};
@@ -38,6 +38,9 @@ struct Filter {
     page: Option<Page>,
     visible: Option<bool>,
     candidate: Option<bool>,
+    /// Candidates are kept although they are hidden.
+    candidates_too: bool,
+    predicted: Option<bool>,
     statuses: Vec<String>,
     severities: Vec<Severity>,
     assignees: Vec<String>,
@@ -164,7 +167,7 @@ async fn set_status(
     Path(id): Path<String>,
     body: axum::body::Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    caller.may_change()?;
+    caller.may_change_incidents()?;
     let incident = parse_id(&id)?;
     let body: Value = serde_json::from_slice(&body)
         .map_err(|error| ApiError::unprocessable("status", format!("malformed JSON: {error}")))?;
@@ -181,7 +184,7 @@ async fn set_status(
 #[utoipa::path(post, path = "/incidents/{id}/confirm", tag = "incidents", params(("id" = String, Path)),
     responses((status = 200, body = Object), (status = 404)))]
 async fn confirm(State(app): State<Shared>, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    caller.may_change()?;
+    caller.may_change_incidents()?;
     let incident = parse_id(&id)?;
     act(app, caller, incident, Command::ConfirmIncident { incident }).await
 }
@@ -238,6 +241,7 @@ impl Filter {
                 "offset" => page.offset = Some(number("offset", &value)?),
                 "visible" => visible = Some(tri("visible", &value)?),
                 "candidate" => filter.candidate = tri("candidate", &value)?,
+                "predicted" if !value.is_empty() => filter.predicted = tri("predicted", &value)?,
                 "status" => filter.statuses.extend(split(&value)),
                 "severity" => filter.severities.extend(severities(&value)?),
                 "assignees" => filter.assignees.extend(split(&value)),
@@ -251,8 +255,9 @@ impl Filter {
         if let Some(bad) = filter.statuses.iter().find(|text| parse_status(text).is_none()) {
             return Err(ApiError::bad_request(format!("unknown status: {bad}")));
         }
-        // Candidates are hidden until confirmed: whoever asks for them wants to see them.
-        filter.visible = visible.unwrap_or((filter.candidate == Some(false)).then_some(true));
+        // Candidates are hidden until confirmed: whoever asks for them wants to see them, and nothing else that is hidden.
+        filter.candidates_too = visible.is_none() && filter.candidate != Some(false);
+        filter.visible = visible.unwrap_or(Some(true));
         filter.page = Some(page);
         Ok(filter)
     }
@@ -263,10 +268,12 @@ impl Filter {
         let among = |wanted: &[String], have: Option<&str>| {
             wanted.is_empty() || have.is_some_and(|have| wanted.iter().any(|text| text == have))
         };
-        self.visible.is_none_or(|visible| incident.visible() == visible)
-            && self
-                .candidate
-                .is_none_or(|candidate| (incident.visibility == Visibility::Candidate) == candidate)
+        let is_candidate = incident.visibility == Visibility::Candidate;
+        let shown = self.visible.is_none_or(|visible| incident.visible() == visible);
+        (shown || (self.candidates_too && is_candidate))
+            && self.candidate.is_none_or(|candidate| is_candidate == candidate)
+            // All incidents so far are made by rules.
+            && self.predicted != Some(false)
             && among(&self.statuses, Some(incident.status.as_str()))
             && (self.severities.is_empty() || self.severities.contains(&incident.severity))
             && among(&self.assignees, incident.assignee.as_deref())
@@ -275,7 +282,7 @@ impl Filter {
             && self
                 .condition
                 .as_ref()
-                .is_none_or(|condition| super::cel::matches(condition, &to_json(incident, None)))
+                .is_none_or(|condition| super::cel::matches(condition, &for_conditions(incident)))
     }
 }
 

@@ -62,9 +62,19 @@ async fn one(State(app): State<Shared>, caller: Caller, Path(id): Path<String>) 
     blocking(move || view(&app, &caller.tenant, &RuleId::from(id)).map(Json)).await
 }
 
+/// What a replacement must state, so that nothing falls back to a default unnoticed.
+const REPLACE_REQUIRES: [&str; 6] = [
+    "ruleName",
+    "celQuery",
+    "timeframeInSeconds",
+    "timeUnit",
+    "resolveOn",
+    "createOn",
+];
+
 /// Replace a rule as a whole; existing incidents keep what they copied from it.
 #[utoipa::path(put, path = "/rules/{id}", tag = "rules", params(("id" = String, Path)), request_body = Object,
-    responses((status = 200, body = Object), (status = 404), (status = 422)))]
+    responses((status = 200, body = Object), (status = 400), (status = 404), (status = 422)))]
 async fn replace(
     State(app): State<Shared>,
     caller: Caller,
@@ -72,7 +82,14 @@ async fn replace(
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     caller.may_change()?;
-    let draft = Box::new(draft_from_json(&parse(&body)?)?);
+    let body = parse(&body)?;
+    let lacks = |field: &&&str| body.get(**field).is_none_or(Value::is_null);
+    if let Some(missing) = REPLACE_REQUIRES.iter().find(lacks) {
+        return Err(ApiError::bad_request(format!(
+            "Invalid request body: {missing} is required"
+        )));
+    }
+    let draft = Box::new(draft_from_json(&body)?);
     let id = RuleId::from(id);
     act(app, caller, Command::UpdateRule { id: id.clone(), draft }, id).await
 }

@@ -78,7 +78,8 @@ impl Auth {
     }
 }
 
-/// The key of a request: bearer token, `X-API-KEY`, query parameter `api_key`, then the password of HTTP Basic.
+/// The key of a request: bearer token, `X-API-KEY`, query parameter `api_key`, the password of HTTP Basic, then the
+/// text of HTTP Digest.
 fn presented(parts: &Parts) -> Option<String> {
     let authorization = parts
         .headers
@@ -93,10 +94,14 @@ fn presented(parts: &Parts) -> Option<String> {
     if let Some(key) = parts.uri.query().and_then(|query| query_value(query, "api_key")) {
         return Some(key);
     }
-    let basic = authorization.and_then(|value| strip_scheme(value, "basic"))?;
-    let text = base64::engine::general_purpose::STANDARD.decode(basic).ok()?;
-    let text = String::from_utf8(text).ok()?;
-    text.split_once(':').map(|(_, password)| password.to_owned())
+    if let Some(basic) = authorization.and_then(|value| strip_scheme(value, "basic")) {
+        let text = base64::engine::general_purpose::STANDARD.decode(basic).ok()?;
+        let text = String::from_utf8(text).ok()?;
+        return text.split_once(':').map(|(_, password)| password.to_owned());
+    }
+    authorization
+        .and_then(|value| strip_scheme(value, "digest"))
+        .map(str::to_owned)
 }
 
 fn strip_scheme<'a>(value: &'a str, scheme: &str) -> Option<&'a str> {
@@ -128,7 +133,15 @@ impl Caller {
         self.allowed(matches!(self.role, Role::Admin | Role::Webhook), "send alerts")
     }
 
-    /// Refuses callers that may not change rules and incidents.
+    /// Refuses callers that may not change incidents.
+    ///
+    /// # Errors
+    /// 403 for a key that only reads.
+    pub fn may_change_incidents(&self) -> Result<(), ApiError> {
+        self.allowed(matches!(self.role, Role::Admin | Role::Webhook), "change incidents")
+    }
+
+    /// Refuses callers that may not change rules and dismiss dead letters.
     ///
     /// # Errors
     /// 403 for all but admins.

@@ -76,7 +76,15 @@ fn invalid(field: &'static str, reason: impl Into<String>) -> Invalid {
 ///
 /// # Errors
 /// When a field has a value that cannot be read.
-pub fn normalise(mut attributes: Object, given: Given<'_>) -> Result<Alert, Invalid> {
+pub fn normalise(attributes: Object, given: Given<'_>) -> Result<Alert, Invalid> {
+    let mut alert = read(attributes, given)?;
+    dismissal(&mut alert.attributes, given.now);
+    by_last_received(&mut alert.attributes, &time::format(alert.last_received));
+    Ok(alert)
+}
+
+/// Fills what an alert must have.
+fn read(mut attributes: Object, given: Given<'_>) -> Result<Alert, Invalid> {
     for key in COMPUTED {
         attributes.remove(key);
     }
@@ -110,7 +118,7 @@ pub fn normalise(mut attributes: Object, given: Given<'_>) -> Result<Alert, Inva
 /// # Errors
 /// When the document is damaged.
 pub fn reread(attributes: Object, provider: &str, id_generated: bool) -> Result<Alert, Invalid> {
-    let mut alert = normalise(
+    let mut alert = read(
         attributes,
         Given {
             provider,
@@ -120,6 +128,32 @@ pub fn reread(attributes: Object, provider: &str, id_generated: bool) -> Result<
     )?;
     alert.id_generated = id_generated;
     Ok(alert)
+}
+
+/// `dismissed` may be text; with a time in `dismissUntil` it is true until then.
+fn dismissal(attributes: &mut Object, now: Timestamp) {
+    let until = attributes.get("dismissUntil").and_then(Value::as_text);
+    let until = until.filter(|text| *text != "forever").and_then(time::parse);
+    let dismissed = match (until, attributes.get("dismissed")) {
+        (Some(until), _) => now < until,
+        (None, Some(Value::Text(text))) => text.eq_ignore_ascii_case("true"),
+        (None, _) => return,
+    };
+    attributes.set("dismissed", Value::Bool(dismissed));
+}
+
+/// Fields of old senders that tell something for each `lastReceived`: a list of those that are deleted, and who is
+/// assigned to which.
+fn by_last_received(attributes: &mut Object, last_received: &str) {
+    if let Some(Value::List(list)) = attributes.get("deleted") {
+        let deleted = list.iter().any(|item| item.as_text() == Some(last_received));
+        attributes.set("deleted", Value::Bool(deleted));
+    }
+    if let Some(Value::Object(assignees)) = attributes.remove("assignees")
+        && let Some(assignee) = assignees.get(last_received).cloned()
+    {
+        attributes.set("assignee", assignee);
+    }
 }
 
 fn fill_id_and_name(attributes: &mut Object) -> Result<bool, Invalid> {

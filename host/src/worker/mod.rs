@@ -3,6 +3,7 @@
 //! `donjon-core`, or calls of plugins in `stages`.
 
 mod checkpoints;
+mod computed;
 mod policies;
 mod replay;
 mod stages;
@@ -92,6 +93,8 @@ struct Tenant {
     plugin_generation: u64,
     book: RuleBook,
     columns: stages::ColumnPlan,
+    /// Computed attributes that rules or plugins read.
+    computed: Vec<&'static str>,
 }
 
 /// Derived state cannot be read or written any more; the process must stop, nothing accepted is lost.
@@ -236,7 +239,8 @@ impl Worker {
                         alert: new.alert,
                     };
                     let admission = admit(&mut self.working, &event)?;
-                    pending.push(Pending::new(event, admission, entry.waiter));
+                    let sender = (new.provider, new.api_key_name);
+                    pending.push(Pending::new(event, sender, admission, entry.waiter));
                 }
                 Item::DeadLetter { provider, reason, .. } => {
                     let letter = DeadLetter {
@@ -291,6 +295,7 @@ impl Worker {
             return Ok(());
         };
         self.working.tenant_mut(tenant)?.offered += news.len() as u64;
+        news.iter_mut().for_each(|event| computed::fill(event, &rules.computed));
         let stage = stages::Stage {
             runtime: &self.parts.runtime,
             metrics: &self.parts.metrics,
@@ -339,6 +344,7 @@ impl Worker {
             .map(|known| known.columns)
             .unwrap_or_default();
         let (book, plugin_generation) = (RuleBook::new(rules), plugins.generation);
+        let computed = computed::wanted(&book, plugins);
         self.rule_books.insert(
             tenant.clone(),
             Tenant {
@@ -346,6 +352,7 @@ impl Worker {
                 plugin_generation,
                 book,
                 columns,
+                computed,
             },
         );
         Ok(())
@@ -419,6 +426,8 @@ impl Worker {
 /// An event between admission and settling.
 pub struct Pending {
     event: Event,
+    /// Where it was sent to, and whose key sent it.
+    sender: (String, String),
     admission: Admission,
     waiter: Option<(Arc<crate::intake::Waiter>, usize)>,
     enrichments: Vec<(String, Option<String>)>,
@@ -427,9 +436,15 @@ pub struct Pending {
 }
 
 impl Pending {
-    fn new(event: Event, admission: Admission, waiter: Option<(Arc<crate::intake::Waiter>, usize)>) -> Pending {
+    fn new(
+        event: Event,
+        sender: (String, String),
+        admission: Admission,
+        waiter: Option<(Arc<crate::intake::Waiter>, usize)>,
+    ) -> Pending {
         Pending {
             event,
+            sender,
             admission,
             waiter,
             enrichments: Vec::new(),

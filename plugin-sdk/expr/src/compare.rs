@@ -38,10 +38,9 @@ pub(crate) fn equal_scalars(left: &Value<'_>, right: &Value<'_>) -> bool {
     }
 }
 
-/// Whether a text is the text of a number or boolean. A double has two texts, `5` and `5.0`.
+/// Whether a text is the text of a number. A double has two texts, `5` and `5.0`.
 fn is_text_of(value: &Value<'_>, text: &str) -> bool {
     match value {
-        Value::Bool(bool) => text == if *bool { "true" } else { "false" },
         Value::Int(int) => prints_as(int, text),
         Value::Uint(uint) => prints_as(uint, text),
         Value::Double(double) => prints_as(double, text) || prints_as(&format_args!("{double:?}"), text),

@@ -127,9 +127,10 @@ fn set_status<V: StateView>(
         incident.status = status;
         if status.is_open() {
             incident.end = None;
-        } else if was_open {
+        } else if was_open || status == IncidentStatus::Resolved {
             incident.end = Some(meta.accepted);
         }
+        incident.assignee.get_or_insert_with(|| meta.actor.clone());
     }
     let given = match status {
         IncidentStatus::Resolved => Some(Status::Resolved),

@@ -136,9 +136,6 @@ pub(super) fn rename<V: StateView>(
     judgement: &Judgement<'_>,
     id: IncidentId,
 ) -> Result<(), StateError> {
-    let Some(template) = &judgement.rule.template else {
-        return Ok(());
-    };
     let tenant = &joining.event.tenant;
     if working
         .incident(tenant, id)?
@@ -146,6 +143,10 @@ pub(super) fn rename<V: StateView>(
     {
         return Ok(());
     }
+    let prefix = judgement.rule.rule.draft.name_prefix.as_deref();
+    let Some(template) = &judgement.rule.template else {
+        return add_prefix(working, tenant, id, prefix);
+    };
     let values = template.values(&joining.event.alert.attributes, joining.json_text);
     let Some(link) = working.link_mut(tenant, id, &joining.event.alert.fingerprint)? else {
         return Ok(());
@@ -154,19 +155,39 @@ pub(super) fn rename<V: StateView>(
     let Some(incident) = working.incident_mut(tenant, id)? else {
         return Ok(());
     };
-    if incident.name_values.len() != values.len() {
+    // The rule got a template with other placeholders: the members say theirs again, one by one.
+    let begun_anew = incident.name_values.len() != values.len();
+    if begun_anew {
         incident.name_values = vec![PlaceholderValues::default(); values.len()];
     }
     for (at, (seen, value)) in incident.name_values.iter_mut().zip(&values).enumerate() {
         match old.get(at) {
-            Some(before) if before == value => continue,
+            Some(before) if before == value && !begun_anew => continue,
             Some(before) => seen.remove(before),
             None => {}
         }
         seen.add(value);
     }
-    let prefix = judgement.rule.rule.draft.name_prefix.as_deref();
     let base = template.render(&incident.name_values);
     incident.name = full_name(&base, incident.label.as_deref(), prefix, incident.running_number);
+    Ok(())
+}
+
+/// The name without a template never changes, but for a prefix that the rule got later.
+fn add_prefix<V: StateView>(
+    working: &mut Working<V>,
+    tenant: &TenantId,
+    id: IncidentId,
+    prefix: Option<&str>,
+) -> Result<(), StateError> {
+    let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) else {
+        return Ok(());
+    };
+    let lacks = working
+        .incident(tenant, id)?
+        .is_some_and(|incident| !incident.name.contains(prefix));
+    if lacks && let Some(incident) = working.incident_mut(tenant, id)? {
+        incident.name = full_name(&incident.name, None, Some(prefix), incident.running_number);
+    }
     Ok(())
 }

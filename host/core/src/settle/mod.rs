@@ -248,10 +248,7 @@ fn show_if_due<V: StateView>(
     let all = u32::try_from(draft.branches.len()).unwrap_or(u32::MAX);
     let branches_met = match draft.create_on {
         CreateOn::Any => true,
-        CreateOn::All => {
-            judgement.branches.len() == all
-                || (members.branches.len() == all && members.with_status(Status::Firing) == members.count)
-        }
+        CreateOn::All => members.branches.len() == all && members.with_status(Status::Firing) == members.count,
     };
     if occurrences < u64::from(draft.threshold) || !branches_met {
         return Ok(false);

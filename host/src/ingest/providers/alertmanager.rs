@@ -79,13 +79,20 @@ fn formatted(mut alert: Object, status: &str, source: &str) -> Object {
     if status == "resolved" {
         set_text(&mut object, "endsAt", text_at(&alert, &["endsAt"]));
     }
-    for key in ["labels", "annotations"] {
-        if let Some(value) = alert.remove(key) {
-            object.set(key, value);
+    for key in TAKEN {
+        alert.remove(key);
+    }
+    // What nobody knows is kept, as everywhere.
+    for (key, value) in alert {
+        if object.get(&key).is_none() {
+            object.set(&key, value);
         }
     }
     object
 }
+
+/// Fields that became others, or change with every repeat although nothing changed.
+const TAKEN: [&str; 4] = ["state", "startsAt", "endsAt", "updatedAt"];
 
 /// The fingerprint of a label set as Prometheus computes it (`model.LabelSet.Fingerprint` of prometheus/common): 64-bit
 /// FNV-1a over the sorted names and values, each followed by the byte 255.
@@ -129,7 +136,7 @@ mod tests {
         let alerts = webhook(body("0001-01-01T00:00:00Z"), "alertmanager").unwrap();
         assert_eq!(
             json::to_text(&Value::Object(alerts[0].clone().unwrap())),
-            r#"{"id":"Up","name":"Up","status":"firing","severity":"high","source":["alertmanager"],"description":"s","service":"api","url":"http://p/g","startedAt":"2026-01-01T00:00:00Z","fingerprint":"f1","labels":{"alertname":"Up","severity":"error","job":"api"},"annotations":{"summary":"s"}}"#
+            r#"{"id":"Up","name":"Up","status":"firing","severity":"high","source":["alertmanager"],"description":"s","service":"api","url":"http://p/g","startedAt":"2026-01-01T00:00:00Z","fingerprint":"f1","labels":{"alertname":"Up","severity":"error","job":"api"},"annotations":{"summary":"s"},"generatorURL":"http://p/g"}"#
         );
         assert_eq!(webhook(body("2026-01-01T00:04:00Z"), "alertmanager").unwrap(), alerts);
         assert!(
