@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+mod check;
 mod load;
 
 /// Every key with its default, explained: what `donjon check-config --defaults` prints. A test keeps it true.
@@ -282,55 +283,6 @@ impl Default for Log {
             format: LogFormat::Text,
             filter: "info".into(),
         }
-    }
-}
-
-impl Config {
-    /// Checks what types cannot say.
-    ///
-    /// # Errors
-    /// When values do not fit together.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let invalid = |text: String| Err(ConfigError::Invalid(text));
-        for key in &self.auth.keys {
-            let given = [key.key.is_some(), key.key_file.is_some(), key.key_sha256.is_some()];
-            if given.iter().filter(|given| **given).count() != 1 {
-                return invalid(format!(
-                    "auth.keys: give exactly one of key, key_file, key_sha256 for: {}",
-                    key.name
-                ));
-            }
-            key.sha256()?;
-        }
-        if self.auth.mode == AuthMode::ApiKey && self.auth.keys.is_empty() {
-            return invalid("auth.mode is \"api_key\" but there is no [[auth.keys]] entry".into());
-        }
-        if self.auth.mode == AuthMode::None && !self.server.listen.ip().is_loopback() && !self.server.allow_open_access
-        {
-            return invalid(format!(
-                "auth.mode is \"none\" on an address that others can reach; configure keys, or set \
-                 server.allow_open_access = true: {}",
-                self.server.listen
-            ));
-        }
-        for (name, value) in [
-            ("ingest.max_body_bytes", self.ingest.max_body_bytes as u64),
-            ("ingest.max_items", self.ingest.max_items as u64),
-            ("ingest.max_lag_entries", self.ingest.max_lag_entries),
-            ("ingest.max_lag_bytes", self.ingest.max_lag_bytes),
-            ("ingest.max_batch_entries", self.ingest.max_batch_entries as u64),
-            ("storage.segment_bytes", self.storage.segment_bytes),
-            ("storage.flush_ms", self.storage.flush_ms),
-            ("storage.checkpoint_entries", self.storage.checkpoint_entries),
-            ("plugin_host.rescan_seconds", self.plugin_host.rescan_seconds),
-            ("plugin_host.call_cpu_ms", self.plugin_host.call_cpu_ms),
-            ("plugin_host.call_timeout_ms", self.plugin_host.call_timeout_ms),
-        ] {
-            if value == 0 {
-                return invalid(format!("configuration value must be above zero: {name}"));
-            }
-        }
-        Ok(())
     }
 }
 

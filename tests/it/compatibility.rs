@@ -53,7 +53,9 @@ fn incidents(client: &mut Client, query: &str) -> Vec<Value> {
 
 #[test]
 fn create_on_all_wants_every_branch_and_every_member_firing() {
-    let sequences: [(&str, &[(&str, &str, &str)], usize); 5] = [
+    /// Fingerprint, labels, status.
+    type Sent = (&'static str, &'static str, &'static str);
+    let sequences: [(&str, &[Sent], usize); 5] = [
         ("one alert with both", &[("A", "xy", "firing")], 1),
         ("two alerts", &[("A", "x", "firing"), ("B", "y", "firing")], 1),
         (
@@ -154,6 +156,52 @@ fn listings_filter_by_the_names_of_the_reference() {
     check("cel=\"svc1\" in affectedServices", &["shown"]);
     check("cel=hasLinkedIncident == false", &["shown"]);
     check("cel=name == \"other\"", &[]);
+    // Every field of the answer can be named, and no other.
+    let shown = incidents(&mut client, "").remove(0);
+    for field in shown.as_object().unwrap().keys() {
+        incidents(&mut client, &format!("cel={field}%20!=%20123456"));
+    }
+    let unknown = client.get("/incidents?cel=sevrity%20==%203").unwrap();
+    assert_eq!(unknown.status, 400);
+    assert!(unknown.text().contains("did you mean severity?"), "{}", unknown.text());
+}
+
+#[test]
+fn every_error_has_the_same_shape() {
+    let server = server("");
+    let mut client = server.client();
+    let big = vec![b' '; 40_000_000];
+    for (method, path, body, status) in [
+        ("POST", "/alerts/event", big.as_slice(), 413),
+        ("POST", "/alerts/event?wait=perhaps", b"{}".as_slice(), 400),
+        ("GET", "/alerts?limit=-3", b"", 400),
+        ("GET", "/alerts/event/error/99999999999999999999/raw", b"", 400),
+        ("GET", "/nowhere", b"", 404),
+        ("DELETE", "/incidents", b"", 405),
+        ("POST", "/alerts/event/error/dismiss", b"{\"id\": 1}", 422),
+        ("POST", "/alerts/event/error/dismiss", b"[1]", 422),
+        ("POST", "/alerts/event/error/dismiss", b"{\"alert_id\": \"x\"}", 422),
+    ] {
+        let head = "Content-Type: application/json\r\n";
+        let answer = server.client().request(method, path, head, body).unwrap();
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+        let told = answer.json();
+        assert!(
+            told["code"].is_string() && !told["detail"].is_null(),
+            "{method} {path}: {told}"
+        );
+    }
+    let document = ok(client.get("/openapi.json").unwrap());
+    let mut names: Vec<String> = Vec::new();
+    for operations in document["paths"].as_object().unwrap().values() {
+        for operation in operations.as_object().unwrap().values() {
+            names.push(operation["operationId"].as_str().unwrap().to_owned());
+        }
+    }
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count, "each operation has a name of its own: {names:?}");
 }
 
 #[test]

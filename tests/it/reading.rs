@@ -208,7 +208,9 @@ fn rules_keep_their_versions_and_count() {
             "PUT",
             &format!("/rules/{id}"),
             "",
-            rule("r2", "true", json!({})).to_string().as_bytes(),
+            rule("r2", "true", json!({"createOn": "any", "resolveOn": "never"}))
+                .to_string()
+                .as_bytes(),
         )
         .unwrap();
     assert_eq!(put.json()["version"], 2);

@@ -85,7 +85,7 @@ async fn raw(State(app): State<Shared>, caller: Caller, Path(id): Path<u64>) -> 
     .await
 }
 
-/// Put refused items away: those named in `{"ids": [...]}`, or all.
+/// Put refused items away: those named in `{"ids": [...]}` or `{"alert_id": ...}`; all without a body.
 #[utoipa::path(post, path = "/alerts/event/error/dismiss", tag = "ingest", request_body = Option<Object>, responses((status = 200)))]
 async fn dismiss(State(app): State<Shared>, caller: Caller, body: axum::body::Bytes) -> Result<Json<Value>, ApiError> {
     caller.may_change()?;
@@ -94,13 +94,38 @@ async fn dismiss(State(app): State<Shared>, caller: Caller, body: axum::body::By
     } else {
         serde_json::from_slice(&body).map_err(|error| ApiError::bad_request(format!("malformed JSON: {error}")))?
     };
-    let seqs = match body.get("ids") {
-        None | Some(Value::Null) => None,
-        Some(Value::Array(ids)) => Some(ids.iter().map(seq_of).collect::<Result<Vec<u64>, _>>()?),
-        Some(_) => return Err(ApiError::unprocessable("ids", "must be a list")),
-    };
+    let seqs = dismissed(&body)?;
     app.command(&caller, Command::DismissDeadLetters { seqs }).await?;
     Ok(Json(json!({"success": true})))
+}
+
+/// What a body names; none for everything.
+fn dismissed(body: &Value) -> Result<Option<Vec<u64>>, ApiError> {
+    let fields = match body {
+        Value::Null => return Ok(None),
+        Value::Object(fields) => fields,
+        _ => {
+            return Err(ApiError::unprocessable(
+                "body",
+                "must be an object like {\"ids\": [...]}",
+            ));
+        }
+    };
+    let mut seqs = None;
+    for (field, value) in fields {
+        match (field.as_str(), value) {
+            ("ids" | "alert_id", Value::Null) => {}
+            ("ids", Value::Array(ids)) => seqs = Some(ids.iter().map(seq_of).collect::<Result<Vec<u64>, _>>()?),
+            ("ids", _) => return Err(ApiError::unprocessable("ids", "must be a list")),
+            ("alert_id", id) => seqs = Some(vec![seq_of(id)?]),
+            (other, _) => {
+                let text =
+                    format!("unknown field; name refused items with ids or alert_id, or send nothing for all: {other}");
+                return Err(ApiError::unprocessable("body", text));
+            }
+        }
+    }
+    Ok(seqs)
 }
 
 fn seq_of(id: &Value) -> Result<u64, ApiError> {

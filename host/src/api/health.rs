@@ -8,6 +8,7 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use donjon_runtime::Role;
 use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -55,10 +56,15 @@ async fn readyz(State(app): State<Shared>) -> Response {
     let replayed = *app.replayed.borrow();
     let progress = app.intake.progress();
     let ready = replayed && !app.broken.load(Ordering::SeqCst) && !app.stopping.is_cancelled();
+    let serving = app.plugins.set().load_full();
+    let correlators = serving
+        .plugins
+        .iter()
+        .filter(|plugin| plugin.role() == Role::Correlator);
     let body = json!({
         "ready": ready, "journal_replayed": replayed,
         "accepted": progress.accepted().0, "applied": progress.applied().0,
-        "plugins": app.plugins.statuses().len(),
+        "plugins": serving.plugins.len(), "correlators": correlators.count(),
     });
     let status = if ready {
         StatusCode::OK

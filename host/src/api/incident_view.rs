@@ -53,22 +53,73 @@ pub fn to_json(incident: &Incident, rule: Option<&RuleView>) -> Value {
     })
 }
 
+/// The fields of an incident's JSON.
+const FIELDS: [&str; 34] = [
+    "id",
+    "running_number",
+    "user_generated_name",
+    "ai_generated_name",
+    "user_summary",
+    "generated_summary",
+    "assignee",
+    "severity",
+    "status",
+    "start_time",
+    "last_seen_time",
+    "end_time",
+    "creation_time",
+    "alerts_count",
+    "alert_sources",
+    "services",
+    "is_predicted",
+    "is_candidate",
+    "is_visible",
+    "rule_fingerprint",
+    "group_key",
+    "fingerprint",
+    "same_incident_in_the_past_id",
+    "merged_into_incident_id",
+    "merged_by",
+    "merged_at",
+    "enrichments",
+    "incident_type",
+    "incident_application",
+    "resolve_on",
+    "rule_id",
+    "rule_name",
+    "rule_version",
+    "rule_is_deleted",
+];
+/// Names that the reference has for conditions, and the field each is.
+const NAMES: [(&str, &str); 4] = [
+    ("name", "user_generated_name"),
+    ("summary", "user_summary"),
+    ("sources", "alert_sources"),
+    ("affectedServices", "services"),
+];
+const HAS_LINKED: &str = "hasLinkedIncident";
+
 /// What a condition over incidents reads: the JSON, and the names that the reference has for conditions.
 pub fn for_conditions(incident: &Incident) -> Value {
     let mut object = to_json(incident, None);
     if let Some(fields) = object.as_object_mut() {
-        for (name, of) in [
-            ("name", "user_generated_name"),
-            ("summary", "user_summary"),
-            ("sources", "alert_sources"),
-            ("affectedServices", "services"),
-        ] {
+        for (name, of) in NAMES {
             let value = fields.get(of).cloned().unwrap_or_default();
             fields.insert(name.into(), value);
         }
-        fields.insert("hasLinkedIncident".into(), incident.past_incident.is_some().into());
+        fields.insert(HAS_LINKED.into(), incident.past_incident.is_some().into());
     }
     object
+}
+
+/// Everything that a condition over incidents may name.
+pub fn names_for_conditions() -> Vec<String> {
+    FIELDS
+        .into_iter()
+        .chain(NAMES.map(|(name, _)| name))
+        .chain([HAS_LINKED])
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Why an alert is in an incident.

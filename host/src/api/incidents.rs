@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::Page;
 use super::alerts::{blocking, newest};
-use super::incident_view::{RuleView, explanation, for_conditions, parse_status, to_json};
+use super::incident_view::{self, RuleView, explanation, for_conditions, parse_status, to_json};
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::{App, Shared};
@@ -318,6 +318,32 @@ fn severities(value: &str) -> Result<Vec<Severity>, ApiError> {
 }
 
 fn condition(text: &str) -> Result<donjon_expr::Expression, ApiError> {
+    let condition = compiled(text)?;
+    let names = incident_view::names_for_conditions();
+    for column in condition.columns() {
+        let first = donjon_core::value::split_path(column)
+            .into_iter()
+            .next()
+            .unwrap_or_default();
+        if names.contains(&first) {
+            continue;
+        }
+        let near = names
+            .iter()
+            .max_by(|a, b| similarity(a, &first).total_cmp(&similarity(b, &first)));
+        let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        return Err(ApiError::bad_request(format!(
+            "Error parsing CEL expression: incidents have no field {first}{hint}"
+        )));
+    }
+    Ok(condition)
+}
+
+fn similarity(a: &str, b: &str) -> f64 {
+    strsim::jaro_winkler(a, b)
+}
+
+fn compiled(text: &str) -> Result<donjon_expr::Expression, ApiError> {
     donjon_expr::Expression::compile(text).map_err(|found| {
         let first = found
             .first()

@@ -39,6 +39,7 @@ pub fn router(app: Shared, max_body_bytes: usize, test_clock: bool) -> Router {
         .fallback(health::not_found)
         .method_not_allowed_fallback(health::wrong_method)
         .layer(axum::extract::DefaultBodyLimit::max(max_body_bytes))
+        .layer(axum::middleware::map_response(crate::http::error::in_our_shape))
         .layer(tower_http::catch_panic::CatchPanicLayer::new())
         // Answers of 5xx are logged where they are made; /readyz says 503 as a matter of course.
         .layer(tower_http::trace::TraceLayer::new_for_http().on_failure(()))

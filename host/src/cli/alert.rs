@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::client::{ClientOptions, Method, read_input};
-use super::output::{Output, at, print};
+use super::output::{Output, at, print, say};
 
 /// Sends a body; prints outcomes with `wait`.
 ///
@@ -35,9 +35,9 @@ pub fn send(
             ("INCIDENTS", "incidents"),
             ("REASON", "reason"),
         ];
-        print(&rows, &columns, output, &answer);
+        print(&rows, &columns, output, &answer)?;
     } else {
-        println!("accepted");
+        say("accepted")?;
     }
     for bad in at(&answer, "invalid").as_array().map(Vec::as_slice).unwrap_or_default() {
         eprintln!(

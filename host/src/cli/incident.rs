@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::client::{ClientOptions, Method};
-use super::output::{Output, at, print};
+use super::output::{Output, at, print, say};
 
 /// What to list.
 pub struct ListFilter {
@@ -41,8 +41,7 @@ pub fn list(client: &ClientOptions, filter: &ListFilter, output: Output) -> anyh
         ("LAST SEEN", "last_seen_time"),
         ("NAME", "user_generated_name"),
     ];
-    print(&rows, &columns, output, &answer);
-    Ok(())
+    print(&rows, &columns, output, &answer)
 }
 
 /// Shows one incident with its alerts.
@@ -64,9 +63,12 @@ pub fn show(client: &ClientOptions, id: &str, output: Output) -> anyhow::Result<
             ("last seen", "last_seen_time"),
             ("ended", "end_time"),
         ] {
-            println!("{title:<10} {}", at(&incident, key).as_str().unwrap_or("-"));
+            say(format_args!(
+                "{title:<10} {}",
+                at(&incident, key).as_str().unwrap_or("-")
+            ))?;
         }
-        println!();
+        say("")?;
     }
     let rows: Vec<Value> = items.iter().map(with_reason).collect();
     if let Some(incident) = incident.as_object_mut() {
@@ -79,8 +81,7 @@ pub fn show(client: &ClientOptions, id: &str, output: Output) -> anyhow::Result<
         ("FINGERPRINT", "fingerprint"),
         ("BECAUSE", "because"),
     ];
-    print(&rows, &columns, output, &incident);
-    Ok(())
+    print(&rows, &columns, output, &incident)
 }
 
 fn with_reason(alert: &Value) -> Value {

@@ -92,8 +92,8 @@ struct ServeArgs {
 
 #[derive(Args)]
 struct CheckConfigArgs {
-    /// The file to check.
-    #[arg(required_unless_present = "defaults")]
+    /// The file to check; without one the DONJON_* variables are checked over the defaults.
+    #[arg(env = "DONJON_CONFIG")]
     file: Option<PathBuf>,
     /// Print all keys with their defaults instead.
     #[arg(long)]
@@ -207,6 +207,7 @@ pub struct WrongInput(pub String);
 pub fn run() -> ExitCode {
     match dispatch(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::nobody_reads(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("donjon: {error:#}");
             let wrong =
@@ -241,8 +242,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
                 offline,
             };
             let path = plugin_build::build(&options, &mut |line| eprintln!("{line}"))?;
-            println!("{}", path.display());
-            Ok(())
+            output::say(path.display())
         }
         Command::Alert(AlertCommand::Send {
             file,
@@ -272,13 +272,11 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Rule(RuleCommand::List { client, output }) => rule::list(&client, output),
         Command::Rule(RuleCommand::Apply { file, client }) => rule::apply(&client, &file),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "donjon", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "donjon", &mut script);
+            output::say(String::from_utf8_lossy(&script).trim_end())
         }
-        Command::Version => {
-            println!("donjon {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
+        Command::Version => output::say(format_args!("donjon {}", env!("CARGO_PKG_VERSION"))),
     }
 }
 
@@ -299,14 +297,14 @@ fn effective(args: ServeArgs) -> anyhow::Result<Config> {
 }
 
 fn check_config(args: &CheckConfigArgs) -> anyhow::Result<()> {
-    match &args.file {
-        Some(file) if !args.defaults => {
-            config::load(Some(file))?;
-            println!("{}: fine", file.display());
-        }
-        _ => print!("{}", config::REFERENCE),
+    if args.defaults {
+        return output::say(config::REFERENCE.trim_end());
     }
-    Ok(())
+    config::load(args.file.as_deref())?;
+    match &args.file {
+        Some(file) => output::say(format_args!("{}: fine", file.display())),
+        None => output::say("defaults and DONJON_* variables: fine"),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Tables for people, JSON for programs.
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 
+use anyhow::Context;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 
@@ -14,11 +16,29 @@ pub enum Output {
     Json,
 }
 
+/// Writes a line to standard output.
+///
+/// # Errors
+/// It cannot be written: the reader may have gone away, the disk may be full.
+pub fn say(line: impl Display) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}").context(WRITE)
+}
+
+/// Whether an error only says that nobody reads any more (`donjon ... | head`).
+pub fn nobody_reads(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) && error.to_string() == WRITE
+}
+
+const WRITE: &str = "write to standard output";
+
 /// Prints a list of objects; a column is its title and the path of its value.
-pub fn print(rows: &[Value], columns: &[(&str, &str)], output: Output, whole: &Value) {
+///
+/// # Errors
+/// As `say`.
+pub fn print(rows: &[Value], columns: &[(&str, &str)], output: Output, whole: &Value) -> anyhow::Result<()> {
     if output == Output::Json {
-        println!("{whole:#}");
-        return;
+        return say(format_args!("{whole:#}"));
     }
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
@@ -29,7 +49,7 @@ pub fn print(rows: &[Value], columns: &[(&str, &str)], output: Output, whole: &V
     for row in rows {
         table.add_row(columns.iter().map(|(_, path)| cell(row, path)));
     }
-    println!("{table}");
+    say(table)
 }
 
 /// The value at a dotted path of an answer; null where there is none.

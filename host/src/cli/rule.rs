@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::WrongInput;
 use super::client::{ClientOptions, Method, read_input};
-use super::output::{Output, at, print};
+use super::output::{Output, at, print, say};
 
 /// Lists rules.
 ///
@@ -23,8 +23,7 @@ pub fn list(client: &ClientOptions, output: Output) -> anyhow::Result<()> {
         ("ERRORS", "counters.errors"),
         ("CONDITION", "definition_cel"),
     ];
-    print(&rows, &columns, output, &answer);
-    Ok(())
+    print(&rows, &columns, output, &answer)
 }
 
 /// Creates rules that are new by name and replaces those that are known. All are checked before the first is stored.
@@ -52,20 +51,31 @@ pub fn apply(client: &ClientOptions, file: &str) -> anyhow::Result<()> {
             .and_then(|known| at(known, "id").as_str())
         {
             Some(id) => {
-                call(client, Method::Put, &format!("/rules/{id}"), rule)?;
-                println!("replaced {id} {}", name.as_str().unwrap_or_default());
+                call(client, Method::Put, &format!("/rules/{id}"), &complete(rule))?;
+                say(format_args!("replaced {id} {}", name.as_str().unwrap_or_default()))?;
             }
             None => {
                 let created = call(client, Method::Post, "/rules", rule)?;
-                println!(
-                    "created {} {}",
-                    at(&created, "id").as_str().unwrap_or_default(),
-                    name.as_str().unwrap_or_default()
-                );
+                let id = at(&created, "id").as_str().unwrap_or_default();
+                say(format_args!("created {id} {}", name.as_str().unwrap_or_default()))?;
             }
         }
     }
     Ok(())
+}
+
+/// A replacement must state what a new rule may leave out: the file is the whole rule, so its defaults are meant.
+fn complete(rule: &Value) -> Value {
+    let mut rule = rule.clone();
+    if let Some(fields) = rule.as_object_mut() {
+        for (field, default) in [("createOn", "any"), ("resolveOn", "never")] {
+            let value = fields.entry(field).or_insert(Value::Null);
+            if value.is_null() {
+                *value = default.into();
+            }
+        }
+    }
+    rule
 }
 
 fn call(client: &ClientOptions, method: Method, path: &str, rule: &Value) -> anyhow::Result<Value> {

@@ -166,6 +166,7 @@ mod tests {
             _ => line,
         });
         let all: String = lines.flat_map(|line| [line, "\n"]).collect();
+        let all = all.replace("mode = \"none\"", "mode = \"api_key\"");
         std::fs::write(&file, &all).unwrap();
         let config = load(Some(&file)).unwrap();
         assert_eq!((config.auth.keys.len(), config.plugins.len()), (1, 1), "{all}");
@@ -190,6 +191,17 @@ mod tests {
         );
         check("[storage]\ndurability = \"never\"", Err("in [storage.durability]"));
         check("[auth]\nmode = \"api_key\"", Err("no [[auth.keys]] entry"));
+        let key =
+            |name: &str| format!("[[auth.keys]]\nname = \"{name}\"\nkey = \"k\"\ntenant = \"t\"\nrole = \"admin\"\n");
+        let keys = format!("{}{}", key("one"), key("two"));
+        check(&keys, Err("two entries have the same key: one and two"));
+        check(&key("one"), Err("which asks for no key"));
+        check(
+            "[storage]\ncache_bytes = 0",
+            Err("storage.cache_bytes must be at least 1048576"),
+        );
+        check("[log]\nfilter = \"donjon=loud\"", Err("log.filter does not parse"));
+        check("[plugins.x]\ngrants = [\"network\"]", Err("unknown capability network"));
         check(
             "[[auth.keys]]\nname = \"a\"\ntenant = \"t\"\nrole = \"admin\"",
             Err("exactly one of"),

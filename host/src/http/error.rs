@@ -86,6 +86,30 @@ impl ApiError {
     }
 }
 
+/// Longest text of a framework's error.
+const MAX_FOREIGN_TEXT_BYTES: usize = 4096;
+
+/// Gives errors that axum makes by itself (a body over the limit, a query that does not parse) the shape of ours.
+pub async fn in_our_shape(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_text = kind.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !status.is_client_error() || !is_text {
+        return response;
+    }
+    let text = axum::body::to_bytes(response.into_body(), MAX_FOREIGN_TEXT_BYTES).await;
+    let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+    let (code, detail) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => (
+            "too_large",
+            "body is larger than ingest.max_body_bytes; send less at a time".into(),
+        ),
+        _ if text.is_empty() => ("bad_request", status.to_string()),
+        _ => ("bad_request", text),
+    };
+    ApiError::new(status, code, detail).into_response()
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = json!({"detail": self.detail, "code": self.code});

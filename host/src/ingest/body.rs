@@ -94,7 +94,11 @@ pub fn split(body: &[u8], ndjson: bool, max_items: usize) -> Result<Vec<RawItem<
         Some(b'{') => match serde_json::from_slice::<&RawValue>(body) {
             Ok(raw) => vec![RawItem::Json(raw.get().as_bytes())],
             Err(error) if is_trailing_object(body, &error) => lines(body, max_items)?,
-            Err(error) => return Err(BodyError::Json(error.to_string())),
+            Err(error) => {
+                return Err(BodyError::Json(format!(
+                    "{error} (lines of JSON are taken apart with content-type: application/x-ndjson)"
+                )));
+            }
         },
         Some(_) => {
             serde_json::from_slice::<&RawValue>(body).map_err(|error| BodyError::Json(error.to_string()))?;

@@ -201,7 +201,12 @@ fn enumerations(attributes: &mut Object) -> (Status, Severity) {
 }
 
 fn last_received(attributes: &mut Object, now: Timestamp) -> Result<Timestamp, Invalid> {
-    let unreadable = || invalid("lastReceived", "is neither ISO 8601 nor Unix seconds");
+    let unreadable = || {
+        invalid(
+            "lastReceived",
+            "must be an ISO 8601 time or Unix seconds between 1970 and 9999",
+        )
+    };
     #[expect(clippy::cast_precision_loss, reason = "seconds since the epoch are far below 2^52")]
     let at = match attributes.get("lastReceived") {
         None | Some(Value::Null) => now,
@@ -253,6 +258,13 @@ fn texts(attributes: &mut Object) -> Result<(), Invalid> {
             Some(Value::List(_) | Value::Object(_)) => return Err(invalid(field, "must be text")),
         };
         attributes.set(field, Value::Text(text));
+    }
+    let started = attributes
+        .get("startedAt")
+        .and_then(Value::as_text)
+        .and_then(time::parse);
+    if let Some(at) = started {
+        attributes.set("startedAt", Value::Text(time::format(at)));
     }
     match attributes.get("description_format").map(|value| value.as_text()) {
         None | Some(Some("markdown" | "html")) => Ok(()),

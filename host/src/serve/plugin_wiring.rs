@@ -1,13 +1,15 @@
 //! Where runtime, plugin directory and committed state meet: neither of them knows the others.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use donjon_core::batch::RuleSpec;
 use donjon_core::settle::RuleBook;
 use donjon_core::state::{StateError, StateView};
-use donjon_runtime::{Limits, Plugin, Role, Runtime, RuntimeOptions};
+use donjon_runtime::{Limits, Plugin, PluginSet, Role, Runtime, RuntimeOptions};
 use donjon_store::{DataDir, StateReader};
 use tokio::sync::watch;
 
@@ -90,11 +92,36 @@ pub async fn start(
         pending: pending_kv.clone(),
     });
     let directory = PluginDirectory::start(options, runtime(config, dir)?, kv, preconfigure, on_change).await?;
+    tokio::spawn(warn_without_correlator(
+        directory.set(),
+        changes.clone(),
+        plugin_dir.clone(),
+    ));
     Ok(Started {
         directory,
         changes,
         pending_kv,
     })
+}
+
+/// Says so whenever nothing evaluates rules, which looks like rules that match nothing.
+async fn warn_without_correlator(set: Arc<ArcSwap<PluginSet>>, mut changes: watch::Receiver<u64>, dir: PathBuf) {
+    let mut said = false;
+    loop {
+        let missing = !set
+            .load()
+            .plugins
+            .iter()
+            .any(|plugin| plugin.role() == Role::Correlator);
+        if missing && !said {
+            tracing::warn!(dir = %dir.display(), "no correlator is loaded: alerts are taken and stored, but no rule is evaluated; \
+                copy rules.wasm into the plugin directory");
+        }
+        said = missing;
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 fn settings(plugin: &config::Plugin) -> PluginConfig {

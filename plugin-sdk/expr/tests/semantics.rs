@@ -36,7 +36,7 @@ fn every_line_of_the_observed_table_as_decided() {
             ("labels.n == 5.0", Match),
             ("labels.ratio > 0", Match),
             ("labels.n > 3", Match),
-            ("flag == \"true\"", Match),
+            ("flag == \"true\"", Silent),
             ("service.contains(\"x\")", Silent),
             ("labels[\"missing\"] == \"x\"", Silent),
             ("contains(message,\"disk\")", Match),

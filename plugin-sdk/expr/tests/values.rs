@@ -24,7 +24,7 @@ fn numbers_texts_and_booleans_compare_across_types() {
             ),
             ("labels.n in [\"5\"] && labels.num in [7] && labels.n in [4, 5]", Match),
             (
-                "\"true\" == flag && flag != \"yes\" && flag == true && flag != 1",
+                "\"true\" != flag && flag != \"yes\" && flag == true && flag != 1",
                 Match,
             ),
             ("labels.n > \"a\"", Error),
