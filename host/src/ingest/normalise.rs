@@ -79,7 +79,7 @@ fn invalid(field: &'static str, reason: impl Into<String>) -> Invalid {
 pub fn normalise(attributes: Object, given: Given<'_>) -> Result<Alert, Invalid> {
     let mut alert = read(attributes, given)?;
     dismissal(&mut alert.attributes, given.now);
-    by_last_received(&mut alert.attributes, &time::format(alert.last_received));
+    by_last_received(&mut alert.attributes, alert.last_received);
     Ok(alert)
 }
 
@@ -144,13 +144,14 @@ fn dismissal(attributes: &mut Object, now: Timestamp) {
 
 /// Fields of old senders that tell something for each `lastReceived`: a list of those that are deleted, and who is
 /// assigned to which.
-fn by_last_received(attributes: &mut Object, last_received: &str) {
+fn by_last_received(attributes: &mut Object, last_received: Timestamp) {
     if let Some(Value::List(list)) = attributes.get("deleted") {
-        let deleted = list.iter().any(|item| item.as_text() == Some(last_received));
+        let last_received = time::format(last_received);
+        let deleted = list.iter().any(|item| item.as_text() == Some(&last_received));
         attributes.set("deleted", Value::Bool(deleted));
     }
     if let Some(Value::Object(assignees)) = attributes.remove("assignees")
-        && let Some(assignee) = assignees.get(last_received).cloned()
+        && let Some(assignee) = assignees.get(&time::format(last_received)).cloned()
     {
         attributes.set("assignee", assignee);
     }
