@@ -317,6 +317,9 @@ fn severities(value: &str) -> Result<Vec<Severity>, ApiError> {
     split(value).map(parse).collect()
 }
 
+/// Names less alike than this are not suggested.
+const LIKE: f64 = 0.7;
+
 fn condition(text: &str) -> Result<donjon_expr::Expression, ApiError> {
     let condition = compiled(text)?;
     let names = incident_view::names_for_conditions();
@@ -328,19 +331,15 @@ fn condition(text: &str) -> Result<donjon_expr::Expression, ApiError> {
         if names.contains(&first) {
             continue;
         }
-        let near = names
-            .iter()
-            .max_by(|a, b| similarity(a, &first).total_cmp(&similarity(b, &first)));
+        let likeness = |name: &str| strsim::jaro_winkler(name, &first);
+        let near = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        let near = near.filter(|near| likeness(near) > LIKE);
         let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         return Err(ApiError::bad_request(format!(
             "Error parsing CEL expression: incidents have no field {first}{hint}"
         )));
     }
     Ok(condition)
-}
-
-fn similarity(a: &str, b: &str) -> f64 {
-    strsim::jaro_winkler(a, b)
 }
 
 fn compiled(text: &str) -> Result<donjon_expr::Expression, ApiError> {

@@ -110,9 +110,13 @@ impl JournalThread {
     fn commit(&mut self, mut group: Vec<Request>) -> bool {
         let at = self.last_at.max(self.clock.now());
         self.last_at = at;
+        let sizes: Vec<u64> = group
+            .iter()
+            .flat_map(|request| &request.items)
+            .map(size_of_item)
+            .collect();
         let entries: Vec<NewEntry> = group.iter_mut().flat_map(|request| entries_of(request, at)).collect();
         let count = entries.len();
-        let sizes: Vec<u64> = entries.iter().map(size_of_entry).collect();
         let appended = self
             .journal
             .append(&entries)
@@ -166,20 +170,12 @@ fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, sizes: &[u64], me
     accepted
 }
 
-/// What an item will take of the disk, before compression.
+/// What an item takes of the disk, before compression; also what it counts for the limit on waiting bytes.
 fn size_of_item(item: &Item) -> u64 {
     match item {
         Item::Alert(new) => new.document.len() as u64,
         Item::DeadLetter { raw, .. } => raw.len() as u64,
         Item::Command { .. } => 0,
-    }
-}
-
-/// What an entry counts for the limit on waiting bytes.
-fn size_of_entry(entry: &NewEntry) -> u64 {
-    match &entry.body {
-        EntryBody::Alert { document, .. } => document.len() as u64,
-        EntryBody::DeadLetter { .. } | EntryBody::Command { .. } => 0,
     }
 }
 
