@@ -19,6 +19,7 @@ pub mod outbox;
 pub mod rule;
 pub mod settle;
 pub mod state;
+pub mod text;
 pub mod value;
 pub mod working;
 
