@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use donjon_core::Timestamp;
+use donjon_core::{Seq, Timestamp};
 use donjon_store::DataDir;
 use donjon_store::journal::{Journal, RetentionPolicy};
 use tokio::net::TcpListener;
@@ -115,7 +115,7 @@ struct RunningPath {
     intake: Intake,
     journal_thread: std::thread::JoinHandle<Journal>,
     worker: std::thread::JoinHandle<()>,
-    committed: watch::Receiver<u64>,
+    committed: watch::Receiver<Seq>,
     replayed: watch::Receiver<bool>,
     broken: Arc<AtomicBool>,
 }
@@ -140,7 +140,7 @@ fn start_path(
     let reader = journal.reader();
     let (replay_to, applied) = (reader.last_seq(), state.reader().applied()?);
     let progress = Arc::new(Progress::new(replay_to.max(applied), applied));
-    let (committed_sender, committed) = watch::channel(state.reader().outbox_last()?);
+    let (committed_sender, committed) = watch::channel(applied);
     let (replayed_sender, replayed) = watch::channel(false);
     let disk_space = DiskSpace::new(dir.path().to_owned(), config.storage.min_free_bytes);
     let every_entries = config.storage.checkpoint_entries;

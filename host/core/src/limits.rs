@@ -26,12 +26,22 @@ pub const MAX_OPEN_LINKS_PER_ALERT: usize = 1024;
 pub const RECENT_EVENTS: usize = 32;
 /// Fingerprints named in one `poll-alerts` message; more means "reload everything".
 pub const MAX_POLL_FINGERPRINTS: usize = 100;
+/// Incidents named in one outbox record, and to a client at a time; more means "reload everything".
+pub const MAX_OUTBOX_INCIDENTS: usize = 512;
+/// Journal positions whose changes share an outbox record. Few, because a record is written again with each batch that
+/// falls into it; many, because a storm writes one a window.
+pub const OUTBOX_WINDOW_ENTRIES: u64 = 64;
+/// Windows of the outbox that a tenant keeps, counted back from its newest: clients that were away longer reload.
+pub const OUTBOX_KEPT_WINDOWS: u64 = 4096;
 /// Most enrichments kept on one alert.
 pub const MAX_ENRICHMENTS_PER_ALERT: usize = 128;
 /// Longest stored text of an error (rule, plugin), in bytes.
 pub const MAX_ERROR_TEXT_BYTES: usize = 1024;
 /// Old versions of a rule that stay readable.
 pub const MAX_RULE_VERSIONS: usize = 1000;
+
+// Alerts of one window can all be named: only a command touches more.
+const _: () = assert!(OUTBOX_WINDOW_ENTRIES <= MAX_POLL_FINGERPRINTS as u64);
 
 /// Cuts `text` to at most `max_bytes` at a character border.
 #[must_use]

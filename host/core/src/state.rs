@@ -6,7 +6,7 @@ use crate::batch::KvWrite;
 use crate::command::DeadLetter;
 use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
 use crate::incident::{Incident, Link};
-use crate::outbox::OutboxRecord;
+use crate::outbox::{OutboxRecord, OutboxWindow};
 use crate::rule::{Rule, RuleStats};
 
 /// Committed state could not be read; the text says what and why.
@@ -42,6 +42,8 @@ pub trait StateView {
     fn rule_stats(&self, tenant: &TenantId, id: &RuleId) -> Result<RuleStats, StateError>;
     /// Counters of a tenant; the default for an unknown one.
     fn tenant(&self, tenant: &TenantId) -> Result<TenantState, StateError>;
+    /// What a window of the journal has to say to a tenant, so far.
+    fn outbox_record(&self, tenant: &TenantId, window: OutboxWindow) -> Result<Option<OutboxRecord>, StateError>;
 }
 
 /// Counters of one tenant.
@@ -90,10 +92,8 @@ pub struct WriteSet {
     pub rule_stats: Vec<(TenantId, RuleId, RuleStats)>,
     /// New counters of tenants.
     pub tenants: Vec<(TenantId, TenantState)>,
-    /// What to publish.
+    /// What to publish: new states of outbox records.
     pub outbox: Vec<OutboxRecord>,
-    /// Outbox records with a number below this may be forgotten.
-    pub outbox_forget_below: u64,
     /// New dead letters, by their position in the journal.
     pub dead_letters: Vec<(TenantId, Seq, DeadLetter)>,
     /// Dead letters put away; `None` for all of the tenant.

@@ -1,15 +1,14 @@
 //! The worker's view of derived state: committed records, read through a bounded cache, with the changes of the batch on
 //! top. One batch ends with `take_changes`, which is everything to commit. Knows no storage.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use crate::alert_state::AlertState;
 use crate::command::DeadLetter;
-use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId, Timestamp};
+use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
 use crate::incident::{Incident, Link};
-use crate::limits::MAX_POLL_FINGERPRINTS;
-use crate::outbox::{IncidentAction, OutboxRecord};
+use crate::outbox::{IncidentAction, OutboxRecord, OutboxWindow};
 use crate::rule::{Rule, RuleStats};
 use crate::state::{HistoryChunk, StateError, StateView, TenantState, WriteSet};
 
@@ -109,22 +108,22 @@ pub struct Working<V> {
     stats: Cache<(TenantId, RuleId), RuleStats>,
     tenants: Cache<TenantId, TenantState>,
     pending: WriteSet,
-    outbox: Vec<Announcement>,
-    outbox_number: u64,
+    telling: Option<Telling>,
+    /// Outbox records changed by the batch, but for the one of the running entry.
+    told: BTreeMap<(TenantId, OutboxWindow), OutboxRecord>,
 }
 
-/// What a tenant is to be told about the batch.
-struct Announcement {
-    tenant: TenantId,
-    incidents: Vec<(IncidentId, IncidentAction)>,
-    fingerprints: Option<Vec<String>>,
-    rules_changed: bool,
+/// The outbox record of the running entry. It is kept over batches: the next one mostly goes on with it.
+struct Telling {
+    record: OutboxRecord,
+    seq: Seq,
+    changed: bool,
 }
 
 impl<V: StateView> Working<V> {
-    /// Starts on committed state; `outbox_number` is the number of its newest outbox record.
+    /// Starts on committed state.
     #[must_use]
-    pub fn new(view: V, limits: WorkingLimits, outbox_number: u64) -> Self {
+    pub fn new(view: V, limits: WorkingLimits) -> Self {
         Working {
             view,
             alerts: Cache::new(limits.alerts),
@@ -134,8 +133,8 @@ impl<V: StateView> Working<V> {
             stats: Cache::new(limits.incidents),
             tenants: Cache::new(limits.incidents),
             pending: WriteSet::default(),
-            outbox: Vec::new(),
-            outbox_number,
+            telling: None,
+            told: BTreeMap::new(),
         }
     }
 
@@ -289,7 +288,9 @@ impl<V: StateView> Working<V> {
 
     /// Stores a new version of a rule.
     pub fn put_rule(&mut self, rule: Rule) {
-        self.announcement(&rule.tenant).rules_changed = true;
+        if let Some((record, seq)) = self.telling() {
+            record.touch_rules(seq);
+        }
         self.pending.rules.push(rule);
     }
 
@@ -308,52 +309,71 @@ impl<V: StateView> Working<V> {
         self.pending.plugin_kv.push((plugin.to_owned(), write));
     }
 
-    /// Remembers to tell about an incident. The most telling action of a batch wins.
-    pub fn announce_incident(&mut self, tenant: &TenantId, id: IncidentId, action: IncidentAction) {
-        let announcement = self.announcement(tenant);
-        match announcement.incidents.iter_mut().find(|(known, _)| *known == id) {
-            Some((_, known)) if *known == IncidentAction::Updated => *known = action,
-            Some(_) => {}
-            None => announcement.incidents.push((id, action)),
+    /// What is announced from now on was caused by this entry.
+    ///
+    /// # Errors
+    /// When committed state cannot be read.
+    pub fn begin_entry(&mut self, tenant: &TenantId, seq: Seq) -> Result<(), StateError> {
+        let window = OutboxWindow::of(seq);
+        if let Some(telling) = &mut self.telling
+            && telling.record.window == window
+            && telling.record.tenant == *tenant
+        {
+            telling.seq = seq;
+            return Ok(());
+        }
+        self.put_told();
+        let (record, changed) = match self.told.remove(&(tenant.clone(), window)) {
+            Some(record) => (record, true),
+            None => (
+                self.view
+                    .outbox_record(tenant, window)?
+                    .unwrap_or_else(|| OutboxRecord::new(tenant.clone(), window)),
+                false,
+            ),
+        };
+        self.telling = Some(Telling { record, seq, changed });
+        Ok(())
+    }
+
+    /// Remembers to tell about an incident.
+    pub fn announce_incident(&mut self, id: IncidentId, action: IncidentAction) {
+        if let Some((record, seq)) = self.telling() {
+            record.touch_incident(id, action, seq);
         }
     }
 
     /// Remembers to tell about an alert.
-    pub fn announce_alert(&mut self, tenant: &TenantId, fingerprint: &Fingerprint) {
-        let announcement = self.announcement(tenant);
-        if let Some(known) = &mut announcement.fingerprints
-            && !known.iter().any(|text| text == fingerprint.as_str())
-        {
-            if known.len() >= MAX_POLL_FINGERPRINTS {
-                announcement.fingerprints = None;
-            } else {
-                known.push(fingerprint.as_str().to_owned());
-            }
+    pub fn announce_alert(&mut self, fingerprint: &Fingerprint) {
+        if let Some((record, seq)) = self.telling() {
+            record.touch_alert(fingerprint, seq);
         }
     }
 
-    fn announcement(&mut self, tenant: &TenantId) -> &mut Announcement {
-        let at = self
-            .outbox
-            .iter()
-            .position(|known| known.tenant == *tenant)
-            .unwrap_or_else(|| {
-                let (tenant, incidents) = (tenant.clone(), Vec::new());
-                self.outbox.push(Announcement {
-                    tenant,
-                    incidents,
-                    fingerprints: Some(Vec::new()),
-                    rules_changed: false,
-                });
-                self.outbox.len() - 1
-            });
-        #[expect(clippy::indexing_slicing, reason = "`at` was found or pushed just above")]
-        &mut self.outbox[at]
+    /// The record to change, and the entry that changes it.
+    fn telling(&mut self) -> Option<(&mut OutboxRecord, Seq)> {
+        debug_assert!(
+            self.telling.is_some(),
+            "begin_entry comes before everything that is told"
+        );
+        let telling = self.telling.as_mut()?;
+        telling.changed = true;
+        Some((&mut telling.record, telling.seq))
+    }
+
+    /// Puts the record of the entry before away; it is committed with the batch.
+    fn put_told(&mut self) {
+        if let Some(Telling {
+            record, changed: true, ..
+        }) = self.telling.take()
+        {
+            self.told.insert((record.tenant.clone(), record.window), record);
+        }
     }
 
     /// Everything the batch changed, to be committed in one step with the cursor. If the commit fails, this `Working`
     /// must be dropped: it already counts the changes as committed.
-    pub fn take_changes(&mut self, applied: Seq, now: Timestamp) -> WriteSet {
+    pub fn take_changes(&mut self, applied: Seq) -> WriteSet {
         let mut changes = std::mem::take(&mut self.pending);
         changes.applied = applied;
         changes.alerts = self.alerts.clean(|_, state| state.clone());
@@ -366,16 +386,10 @@ impl<V: StateView> Working<V> {
             .stats
             .clean(|(tenant, rule), stats| (tenant.clone(), rule.clone(), stats.clone()));
         changes.tenants = self.tenants.clean(|tenant, state| (tenant.clone(), *state));
-        for told in std::mem::take(&mut self.outbox) {
-            self.outbox_number += 1;
-            changes.outbox.push(OutboxRecord {
-                number: self.outbox_number,
-                tenant: told.tenant,
-                at: now,
-                incidents: told.incidents,
-                fingerprints: told.fingerprints,
-                rules_changed: told.rules_changed,
-            });
+        changes.outbox = std::mem::take(&mut self.told).into_values().collect();
+        if let Some(telling) = self.telling.as_mut().filter(|telling| telling.changed) {
+            telling.changed = false;
+            changes.outbox.push(telling.record.clone());
         }
         changes
     }

@@ -1,5 +1,7 @@
-//! `GET /events`: server-sent events from the outbox, resumable by `Last-Event-ID`. At least once; where what a client
-//! missed is not there any more, it is told to load everything again.
+//! `GET /events`: server-sent events from the outbox. At least once. The identifier of an event is the journal position
+//! up to which a client has been told everything; positions mean the same after any replay or rebuild, so a client
+//! that names one as its `Last-Event-ID` misses nothing. Where what it missed is not there any more, it is told to load
+//! everything again.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,7 +10,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use donjon_core::outbox::{IncidentAction, OutboxRecord};
+use donjon_core::outbox::{Changed, IncidentAction, News};
+use donjon_core::{Seq, TenantId};
 use futures::Stream;
 use serde_json::json;
 use tokio::sync::watch;
@@ -20,7 +23,7 @@ use crate::http::error::ApiError;
 use crate::http::{App, Shared};
 
 /// Outbox records read at a time.
-const READ_RECORDS: usize = 256;
+const READ_RECORDS: usize = 64;
 /// Silence after which a comment keeps the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -42,26 +45,25 @@ async fn events(
     caller.may_read()?;
     let committed = app.committed.clone();
     let begin = match headers.get("last-event-id").and_then(|value| value.to_str().ok()) {
-        Some(text) => text
-            .trim()
-            .parse::<u64>()
-            .map_err(|_| ApiError::bad_request(format!("Last-Event-ID must be a number, found: {text}")))?,
+        Some(text) => {
+            let number = text.trim().parse::<u64>();
+            Seq(number.map_err(|_| ApiError::bad_request(format!("Last-Event-ID must be a number, found: {text}")))?)
+        }
         None => *committed.borrow(),
     };
-    let plugins = app.plugin_changes.clone();
     let newest = *committed.borrow();
     let follower = Follower {
-        app: Arc::clone(&app),
-        caller,
+        tenant: caller.tenant,
         committed,
-        plugins,
-        // A number from a life that was lost, and that a checkpoint did not know.
+        plugins: app.plugin_changes.clone(),
+        // Ahead of what is applied: state went back and is being made again, or the data are others than they were.
         ready: if begin > newest {
             reload_events(newest).into_iter().rev().collect()
         } else {
             Vec::new()
         },
         next: begin.min(newest),
+        app: Arc::clone(&app),
     };
     let stream = futures::stream::unfold(follower, |mut follower| async move {
         let event = follower.next_event().await?;
@@ -73,12 +75,20 @@ async fn events(
 /// One client and how far it is.
 struct Follower {
     app: Shared,
-    caller: Caller,
-    committed: watch::Receiver<u64>,
+    tenant: TenantId,
+    committed: watch::Receiver<Seq>,
     plugins: watch::Receiver<u64>,
-    next: u64,
+    /// Everything up to this entry has been told.
+    next: Seq,
     /// Events read and not yet sent, last first.
     ready: Vec<Event>,
+}
+
+/// Whether reading came to the end of what is committed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    Newest,
+    PageEnd,
 }
 
 impl Follower {
@@ -91,8 +101,7 @@ impl Follower {
                 return None;
             }
             self.committed.borrow_and_update();
-            self.read().await?;
-            if !self.ready.is_empty() {
+            if self.read().await? == Reached::PageEnd || !self.ready.is_empty() {
                 continue;
             }
             tokio::select! {
@@ -107,73 +116,78 @@ impl Follower {
     }
 
     /// Reads what was committed beyond `next`. None ends the stream.
-    async fn read(&mut self) -> Option<()> {
-        let (app, next): (Arc<App>, u64) = (Arc::clone(&self.app), self.next);
-        let records = tokio::task::spawn_blocking(move || app.state.outbox_after(next, READ_RECORDS))
+    async fn read(&mut self) -> Option<Reached> {
+        let (app, tenant, next) = (Arc::clone(&self.app), self.tenant.clone(), self.next);
+        let read = tokio::task::spawn_blocking(move || app.state.outbox_after(&tenant, next, READ_RECORDS));
+        let page = read
             .await
-            .ok()?;
-        let records = records
+            .ok()?
             .inspect_err(|error| tracing::error!(%error, "outbox cannot be read"))
             .ok()?;
-        for record in records {
-            if record.number > self.next.saturating_add(1) {
-                // What lies between was forgotten.
-                self.ready.extend(reload_events(record.number - 1));
-            }
-            self.next = record.number;
-            if record.tenant == self.caller.tenant {
-                self.ready.extend(events_of(&record));
-            }
+        if next < page.forgotten {
+            // Everything is loaded anew, so what is committed by now need not be told one by one.
+            self.next = page.forgotten.max(page.upto);
+            self.ready = reload_events(self.next);
+        } else {
+            self.next = next.max(page.upto);
+            self.ready = events_of(&News::between(&page.records, next, page.upto), self.next);
         }
         self.ready.reverse();
-        Some(())
+        Some(if page.records.len() < READ_RECORDS {
+            Reached::Newest
+        } else {
+            Reached::PageEnd
+        })
     }
 }
 
 /// For a client that missed what cannot be told any more: everything may have changed.
-fn reload_events(number: u64) -> Vec<Event> {
-    let all = [
-        ("incident-change", json!({})),
-        ("rule-change", json!({})),
-        ("poll-alerts", json!({"fingerprints": []})),
-    ];
-    let mut events = all.map(|(name, data)| Event::default().event(name).data(data.to_string()));
-    if let Some(last) = events.last_mut() {
-        *last = std::mem::take(last).id(number.to_string());
-    }
-    events.into()
+fn reload_events(upto: Seq) -> Vec<Event> {
+    let news = News {
+        incidents: Changed::Everything,
+        alerts: Changed::Everything,
+        rules: true,
+    };
+    events_of(&news, upto)
 }
 
-/// The events of one record. Only the last carries the number: a client that saw part of a record gets all of it again.
-fn events_of(record: &OutboxRecord) -> Vec<Event> {
+/// The events of some news. Only the last carries the position: a client that saw part of them gets all of them again.
+fn events_of(news: &News, upto: Seq) -> Vec<Event> {
     let mut events: Vec<(&str, serde_json::Value)> = Vec::new();
-    for (id, action) in &record.incidents {
-        let action = match action {
-            IncidentAction::Created => "created",
-            IncidentAction::Updated => "updated",
-            IncidentAction::Deleted => "deleted",
-        };
-        events.push((
-            "incident-change",
-            json!({"incident_id": id.to_string(), "action": action}),
-        ));
+    match &news.incidents {
+        Changed::Everything => events.push(("incident-change", json!({}))),
+        Changed::These(incidents) => events.extend(incidents.iter().map(|(id, action)| {
+            let data = json!({"incident_id": id.to_string(), "action": action_name(*action)});
+            ("incident-change", data)
+        })),
     }
-    if record.rules_changed {
+    if news.rules {
         events.push(("rule-change", json!({})));
     }
-    match &record.fingerprints {
-        None => events.push(("poll-alerts", json!({"fingerprints": []}))),
-        Some(names) if !names.is_empty() => events.push(("poll-alerts", json!({"fingerprints": names}))),
-        Some(_) => {}
+    match &news.alerts {
+        Changed::Everything => events.push(("poll-alerts", json!({"fingerprints": []}))),
+        Changed::These(alerts) if alerts.is_empty() => {}
+        Changed::These(alerts) => {
+            let names: Vec<&str> = alerts.iter().map(donjon_core::Fingerprint::as_str).collect();
+            events.push(("poll-alerts", json!({"fingerprints": names})));
+        }
     }
     let last = events.len();
     let made = events.into_iter().enumerate().map(|(at, (name, data))| {
         let event = Event::default().event(name).data(data.to_string());
         if at + 1 == last {
-            event.id(record.number.to_string())
+            event.id(upto.to_string())
         } else {
             event
         }
     });
     made.collect()
+}
+
+fn action_name(action: IncidentAction) -> &'static str {
+    match action {
+        IncidentAction::Created => "created",
+        IncidentAction::Updated => "updated",
+        IncidentAction::Deleted => "deleted",
+    }
 }

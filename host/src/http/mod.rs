@@ -43,8 +43,8 @@ pub struct App {
     pub plugins: PluginDirectory,
     /// Grows with every change in the plugin directory.
     pub plugin_changes: watch::Receiver<u64>,
-    /// The number of the newest outbox record.
-    pub committed: watch::Receiver<u64>,
+    /// Everything up to this entry is committed.
+    pub committed: watch::Receiver<donjon_core::Seq>,
     /// Whether the journal is replayed.
     pub replayed: watch::Receiver<bool>,
     /// Set when the worker had to give up.

@@ -37,8 +37,6 @@ pub use checkpoints::CheckpointKeeper;
 const IDLE: Duration = Duration::from_millis(200);
 /// How long it waits before it tries a failed batch again.
 const RETRY: Duration = Duration::from_millis(500);
-/// Outbox records kept for clients that come back.
-const OUTBOX_KEPT: u64 = 10_000;
 
 /// What the worker needs.
 pub struct WorkerParts {
@@ -66,8 +64,8 @@ pub struct WorkerParts {
     pub replay_to: Seq,
     /// How far we are.
     pub progress: Arc<Progress>,
-    /// Told after each commit: the number of the newest outbox record.
-    pub committed: watch::Sender<u64>,
+    /// Told after each commit: how far it is.
+    pub committed: watch::Sender<Seq>,
     /// Told once everything found at the start is applied.
     pub replayed: watch::Sender<bool>,
     /// Counters.
@@ -83,7 +81,6 @@ pub struct Worker {
     parts: WorkerParts,
     working: Working<StateReader>,
     rule_books: HashMap<TenantId, Tenant>,
-    outbox_number: u64,
     last_flush: Instant,
 }
 
@@ -120,13 +117,11 @@ impl Worker {
     /// # Errors
     /// When committed state cannot be read.
     pub fn new(parts: WorkerParts) -> Result<Worker, WorkerError> {
-        let outbox_number = parts.state.reader().outbox_last()?;
-        let working = Working::new(parts.state.reader().clone(), WorkingLimits::default(), outbox_number);
+        let working = Working::new(parts.state.reader().clone(), WorkingLimits::default());
         Ok(Worker {
             parts,
             working,
             rule_books: HashMap::new(),
-            outbox_number,
             last_flush: Instant::now(),
         })
     }
@@ -208,7 +203,7 @@ impl Worker {
             actor,
         };
         let outcome = apply_command(&mut self.working, &meta, command)?;
-        self.commit(entry.seq, entry.at)?;
+        self.commit(entry.seq)?;
         if outcome == CommandOutcome::Applied {
             self.rule_books.remove(&entry.tenant);
         }
@@ -258,7 +253,7 @@ impl Worker {
             self.load_rules(&tenant, &plugins)?;
             self.judge(&plugins, &tenant, &mut pending, now)?;
         }
-        self.commit(last, now)?;
+        self.commit(last)?;
         self.parts.progress.release_bytes(bytes);
         self.count(&pending, started);
         for event in pending {
@@ -359,12 +354,8 @@ impl Worker {
     }
 
     /// The commit line: everything the batch changed, and the cursor, in one atomic step.
-    fn commit(&mut self, applied: Seq, now: Timestamp) -> Result<(), WorkerError> {
-        let mut changes = self.working.take_changes(applied, now);
-        if let Some(record) = changes.outbox.last() {
-            self.outbox_number = record.number;
-        }
-        changes.outbox_forget_below = self.outbox_number.saturating_sub(OUTBOX_KEPT);
+    fn commit(&mut self, applied: Seq) -> Result<(), WorkerError> {
+        let changes = self.working.take_changes(applied);
         let opened = changes
             .incidents
             .iter()
@@ -380,7 +371,7 @@ impl Worker {
             .metrics
             .applied_seq
             .set(i64::try_from(applied.0).unwrap_or(i64::MAX));
-        self.parts.committed.send_replace(self.outbox_number);
+        self.parts.committed.send_replace(applied);
         Ok(())
     }
 

@@ -27,8 +27,6 @@ pub const MAX_KEY_GROUP_BYTES: usize = 512;
 /// Longest key of a plugin's own data, in bytes. The host refuses longer ones when the plugin asks; a commit with one
 /// is refused whole.
 pub const MAX_PLUGIN_KEY_BYTES: usize = 512;
-/// Most outbox records forgotten by one commit; the rest goes with the next ones.
-pub const OUTBOX_FORGET_PER_COMMIT: u64 = 1024;
 /// Dead letters kept for a tenant; above that the oldest are forgotten.
 pub const MAX_DEAD_LETTERS: usize = 100_000;
 /// Pairs that a scan takes from the store at a time; between two pieces no lock is held.

@@ -33,6 +33,7 @@ pub fn apply_command<V: StateView>(
     meta: &CommandMeta,
     command: Command,
 ) -> Result<CommandOutcome, StateError> {
+    working.begin_entry(&meta.tenant, meta.seq)?;
     match command {
         Command::CreateRule { id, draft } => create_rule(working, meta, id, *draft),
         Command::UpdateRule { id, draft } => change_rule(working, meta, &id, |rule| rule.draft = *draft),
@@ -106,7 +107,7 @@ fn confirm<V: StateView>(
     if let Some(incident) = working.incident_mut(&meta.tenant, id)? {
         incident.visibility = Visibility::Visible;
     }
-    working.announce_incident(&meta.tenant, id, IncidentAction::Created);
+    working.announce_incident(id, IncidentAction::Created);
     Ok(CommandOutcome::Applied)
 }
 
@@ -146,7 +147,7 @@ fn set_status<V: StateView>(
         } else {
             IncidentAction::Updated
         };
-        working.announce_incident(&meta.tenant, id, action);
+        working.announce_incident(id, action);
     }
     Ok(CommandOutcome::Applied)
 }
@@ -188,7 +189,7 @@ fn give<V: StateView>(
         unresolved: state.unresolved(),
     };
     let linked = state.open_links.clone();
-    working.announce_alert(tenant, fingerprint);
+    working.announce_alert(fingerprint);
     for id in linked {
         if let Some(incident) = working.incident_mut(tenant, id)? {
             incident.members.change(fingerprint, before, after);

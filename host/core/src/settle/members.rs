@@ -38,7 +38,7 @@ pub(super) fn follow<V: StateView>(
             open.push((*id, incident.members.newest_event));
             take_event(incident, event, before, after);
             if incident.visible() {
-                working.announce_incident(tenant, *id, IncidentAction::Updated);
+                working.announce_incident(*id, IncidentAction::Updated);
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::alert_state::AlertState;
 use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, TenantId};
 use crate::incident::{Incident, Link};
+use crate::outbox::{OutboxRecord, OutboxWindow};
 use crate::rule::{Rule, RuleStats};
 use crate::state::{StateError, StateView, TenantState, WriteSet};
 
@@ -21,6 +22,7 @@ pub struct Tables {
     pub stats: BTreeMap<String, RuleStats>,
     pub tenant: TenantState,
     pub rules: Vec<Rule>,
+    pub outbox: BTreeMap<OutboxWindow, OutboxRecord>,
 }
 
 impl Memory {
@@ -55,6 +57,8 @@ impl Memory {
         );
         tables.tenant = changes.tenants.last().map_or(tables.tenant, |(_, state)| *state);
         tables.rules.extend(changes.rules);
+        let outbox = changes.outbox.into_iter().map(|record| (record.window, record));
+        tables.outbox.extend(outbox);
     }
 }
 
@@ -118,5 +122,8 @@ impl StateView for Memory {
     }
     fn tenant(&self, _: &TenantId) -> Result<TenantState, StateError> {
         Ok(self.0.lock().unwrap().tenant)
+    }
+    fn outbox_record(&self, _: &TenantId, window: OutboxWindow) -> Result<Option<OutboxRecord>, StateError> {
+        Ok(self.0.lock().unwrap().outbox.get(&window).cloned())
     }
 }

@@ -133,12 +133,13 @@ pub fn settle<V: StateView>(
     json_text: JsonText,
 ) -> Result<Vec<IncidentId>, StateError> {
     let event = judged.event;
+    working.begin_entry(&event.tenant, event.seq)?;
     let before = remember(working, &judged)?;
     let after = MemberView {
         severity: event.alert.severity,
         ..judged.admission.after
     };
-    working.announce_alert(&event.tenant, &event.alert.fingerprint);
+    working.announce_alert(&event.alert.fingerprint);
 
     let newest_before = members::follow(working, event, before, after)?;
     if after.status != Status::Firing {
@@ -224,7 +225,7 @@ fn apply<V: StateView>(
         } else {
             IncidentAction::Updated
         };
-        working.announce_incident(tenant, id, action);
+        working.announce_incident(id, action);
     }
     Ok(Some(id))
 }
@@ -276,7 +277,7 @@ fn resolve_if_asked<V: StateView>(
         incident.status = IncidentStatus::Resolved;
         incident.end = Some(now);
         if incident.visible() {
-            working.announce_incident(tenant, id, IncidentAction::Updated);
+            working.announce_incident(id, IncidentAction::Updated);
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ use crate::testing::Draw;
 fn commit(state: &State, draw: &mut Draw, count: u64) {
     for _ in 0..count {
         let applied = state.reader().applied().unwrap().next();
-        let write = draw.write_set(applied, state.reader().outbox_last().unwrap());
+        let write = draw.write_set(applied);
         state.commit(&write).unwrap();
     }
 }

@@ -8,32 +8,37 @@ use donjon_core::{IncidentId, Seq, Timestamp};
 
 use super::{Kind, RecordError, stored};
 
-stored!(Meta, Kind::Meta, reads { 1 => MetaV1 }, writes 1 => MetaV1);
+stored!(Meta, Kind::Meta, reads { 1 => MetaV1, 2 => MetaV2 }, writes 2 => MetaV2);
 stored!(GroupHead, Kind::GroupHead, reads { 1 => GroupHeadV1 }, writes 1 => GroupHeadV1);
 stored!(TenantState, Kind::TenantState, reads { 1 => TenantStateV1 }, writes 1 => TenantStateV1);
 stored!(DeadLetter, Kind::DeadLetter, reads { 1 => DeadLetterV1 }, writes 1 => DeadLetterV1);
 stored!(KvValue, Kind::KvValue, reads { 1 => KvValueV1 }, writes 1 => KvValueV1);
 
-/// What every commit writes: how far the journal is applied (I2), and the range of the outbox.
+/// What every commit writes: how far the journal is applied (I2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Meta {
     /// Journal entries up to here are applied.
     pub(crate) applied: Seq,
-    /// Number of the newest outbox record ever written; 0 before the first.
-    pub(crate) outbox_last: u64,
-    /// Outbox records below this are forgotten.
-    pub(crate) outbox_first: u64,
+    /// The outbox says nothing of entries up to here: they were applied by a version that kept it otherwise. 0 for none.
+    pub(crate) outbox_from: Seq,
 }
 
 /// The newest incident of a group of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupHead(pub(crate) IncidentId);
 
+/// Its outbox was numbered; the range of the numbers means nothing any more.
 #[derive(Encode, BorrowDecode)]
 struct MetaV1 {
     applied: u64,
-    outbox_last: u64,
-    outbox_first: u64,
+    _outbox_last: u64,
+    _outbox_first: u64,
+}
+
+#[derive(Encode, BorrowDecode)]
+struct MetaV2 {
+    applied: u64,
+    outbox_from: u64,
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -61,12 +66,11 @@ struct KvValueV1<'a> {
     expires: Option<u64>,
 }
 
-impl From<&Meta> for MetaV1 {
+impl From<&Meta> for MetaV2 {
     fn from(meta: &Meta) -> Self {
-        MetaV1 {
+        MetaV2 {
             applied: meta.applied.0,
-            outbox_last: meta.outbox_last,
-            outbox_first: meta.outbox_first,
+            outbox_from: meta.outbox_from.0,
         }
     }
 }
@@ -77,8 +81,18 @@ impl TryFrom<MetaV1> for Meta {
     fn try_from(twin: MetaV1) -> Result<Self, RecordError> {
         Ok(Meta {
             applied: Seq(twin.applied),
-            outbox_last: twin.outbox_last,
-            outbox_first: twin.outbox_first,
+            outbox_from: Seq(twin.applied),
+        })
+    }
+}
+
+impl TryFrom<MetaV2> for Meta {
+    type Error = RecordError;
+
+    fn try_from(twin: MetaV2) -> Result<Self, RecordError> {
+        Ok(Meta {
+            applied: Seq(twin.applied),
+            outbox_from: Seq(twin.outbox_from),
         })
     }
 }

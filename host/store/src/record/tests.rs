@@ -30,11 +30,12 @@ proptest! {
         check(&draw.rule());
         check(&draw.rule_stats());
         check(&draw.tenant_state());
-        check(&draw.outbox_record());
+        let seq = donjon_core::Seq(draw.u64());
+        check(&draw.outbox_record(seq));
         check(&draw.dead_letter());
         check(&draw.kv_value());
         check(&GroupHead(draw.incident_id()));
-        check(&Meta { applied: donjon_core::Seq(draw.u64()), outbox_last: draw.u64(), outbox_first: draw.u64() });
+        check(&Meta { applied: donjon_core::Seq(draw.u64()), outbox_from: donjon_core::Seq(draw.u64()) });
     }
 
     #[test]

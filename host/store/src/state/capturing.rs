@@ -5,6 +5,7 @@ use std::sync::MutexGuard;
 
 use donjon_core::Seq;
 
+use super::keys::Space;
 use super::kv::{KvBatch, KvError, Order, Page, Pair};
 use super::{CommitError, State, Writer, keys};
 use crate::checkpoint::{Capture, CheckpointError, Piece};
@@ -90,11 +91,11 @@ pub(crate) struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    /// Puts a pair into a batch; the cursor is kept for the end.
+    /// Puts a pair into a batch; the cursor is kept for the end, an outbox as version 1 kept it is left out.
     pub(crate) fn take(&mut self, batch: &mut KvBatch, key: Vec<u8>, value: Vec<u8>) {
         if key == keys::meta() {
             self.cursor = Some(value);
-        } else {
+        } else if !key.starts_with(&keys::all(Space::NumberedOutbox)) {
             batch.put(key, value);
         }
     }

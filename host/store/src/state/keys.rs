@@ -4,6 +4,7 @@
 //! A text over its limit is represented by its digest behind an impossible length. No key is longer than 1 KiB.
 
 use donjon_core::digest::fingerprint_of_values;
+use donjon_core::outbox::OutboxWindow;
 use donjon_core::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId, Value};
 
 use crate::limits::{MAX_KEY_GROUP_BYTES, MAX_KEY_TEXT_BYTES};
@@ -27,7 +28,9 @@ pub(super) enum Space {
     RuleVersion = b'v',
     RuleStats = b'S',
     Tenant = b'T',
-    Outbox = b'o',
+    /// The outbox as version 1 kept it, by running number.
+    NumberedOutbox = b'o',
+    Outbox = b'e',
     DeadLetter = b'd',
     PluginKv = b'k',
 }
@@ -157,10 +160,15 @@ pub(super) fn rule_version(tenant: &TenantId, id: &RuleId, version: u32) -> Vec<
     key
 }
 
-pub(super) fn outbox(number: u64) -> Vec<u8> {
-    let mut key = space(Space::Outbox);
-    key.extend_from_slice(&number.to_be_bytes());
+pub(super) fn outbox(tenant: &TenantId, window: OutboxWindow) -> Vec<u8> {
+    let mut key = of_tenant(Space::Outbox, tenant);
+    key.extend_from_slice(&window.0.to_be_bytes());
     key
+}
+
+/// The window at the end of an `outbox` key.
+pub(super) fn window_of_outbox(key: &[u8]) -> Option<OutboxWindow> {
+    key.last_chunk().map(|bytes| OutboxWindow(u64::from_be_bytes(*bytes)))
 }
 
 pub(super) fn dead_letter(tenant: &TenantId, seq: Seq) -> Vec<u8> {

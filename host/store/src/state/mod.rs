@@ -27,7 +27,7 @@ use donjon_core::state::WriteSet;
 
 pub(crate) use capturing::Capturing;
 pub use open::{Reopened, StateOpenError, put_in_place, set_aside};
-pub use reader::{Dump, KvUsage, StateReader};
+pub use reader::{Dump, KvUsage, OutboxPage, StateReader};
 
 use crate::checkpoint::Capture;
 use crate::record::{Meta, RecordError};

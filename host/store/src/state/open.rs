@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use donjon_core::Seq;
 
-use super::kv::{Kv, Order, Page};
+use super::keys::Space;
+use super::kv::{Kv, KvBatch, Order, Page};
 use super::mark::Mark;
 use super::sled_kv::{DB_FILE, OpenFailure, SledKv};
 use super::{State, StateOptions, keys};
 use crate::data_dir::{advice, sync_dir};
+use crate::limits::SCAN_PIECE;
 use crate::record::{Meta, RecordError, Stored};
 
 /// How derived state was found.
@@ -153,6 +155,7 @@ fn open_existing(dir: &Path, options: StateOptions) -> Result<(State, Progress),
         OpenFailure::Broken(why) => Failure::Broken(why),
     })?;
     let meta = read_meta(&kv)?;
+    forget_numbered_outbox(&kv)?;
     let progress = Progress {
         applied: meta.applied,
         flushed,
@@ -180,6 +183,26 @@ fn read_meta(kv: &SledKv) -> Result<Meta, Failure> {
                 false => Err(Failure::Broken("records without a cursor".to_owned())),
             }
         }
+    }
+}
+
+/// Version 1 kept the outbox by running number. Nothing reads that any more: clients are told to load everything again.
+fn forget_numbered_outbox(kv: &SledKv) -> Result<(), Failure> {
+    let broken = |error: super::kv::KvError| Failure::Broken(error.0);
+    loop {
+        let page = Page {
+            prefix: &keys::all(Space::NumberedOutbox),
+            beyond: None,
+            order: Order::Ascending,
+            limit: SCAN_PIECE,
+        };
+        let pairs = kv.page(page).map_err(broken)?;
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let mut batch = KvBatch::default();
+        pairs.into_iter().for_each(|(key, _)| batch.remove(key));
+        kv.apply(batch).map_err(broken)?;
     }
 }
 

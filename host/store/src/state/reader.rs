@@ -6,7 +6,7 @@ use std::sync::Arc;
 use donjon_core::batch::KvValue;
 use donjon_core::command::DeadLetter;
 use donjon_core::incident::{Incident, Link};
-use donjon_core::outbox::OutboxRecord;
+use donjon_core::outbox::{OutboxRecord, OutboxWindow};
 use donjon_core::rule::{Rule, RuleStats};
 use donjon_core::state::{HistoryChunk, StateError, StateView, TenantState};
 use donjon_core::{AlertState, Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
@@ -29,6 +29,18 @@ pub struct KvUsage {
     pub keys: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
+}
+
+/// Some of what the outbox says to a tenant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutboxPage {
+    /// The records, ascending. The first may also tell of entries up to the asked one, all of them of entries beyond
+    /// `upto`.
+    pub records: Vec<OutboxRecord>,
+    /// The records tell everything up to this entry.
+    pub upto: Seq,
+    /// What entries up to this one changed may be forgotten.
+    pub forgotten: Seq,
 }
 
 /// Keys and values, in the order of the keys.
@@ -135,31 +147,85 @@ impl StateReader {
         self.record("history chunk", &keys::history(tenant, fingerprint, number))
     }
 
-    /// At most `limit` outbox records with a number above `number`, ascending.
+    /// What entries after `after` changed for a tenant, in at most `limit` records; the next page begins after `upto`.
     ///
     /// # Errors
     /// As `applied`.
-    pub fn outbox_after(&self, number: u64, limit: usize) -> Result<Vec<OutboxRecord>, StateError> {
-        let (prefix, beyond) = (keys::all(Space::Outbox), keys::outbox(number));
+    pub fn outbox_after(&self, tenant: &TenantId, after: Seq, limit: usize) -> Result<OutboxPage, StateError> {
+        // Read before the records: whatever commits meanwhile adds, these tell everything up to here.
+        let applied = self.meta()?.applied;
+        let begin = OutboxWindow::of(after.next());
+        let prefix = keys::of_tenant(Space::Outbox, tenant);
+        let beyond = begin
+            .0
+            .checked_sub(1)
+            .map(|before| keys::outbox(tenant, OutboxWindow(before)));
         let page = Page {
             prefix: &prefix,
-            beyond: Some(&beyond),
+            beyond: beyond.as_deref(),
             order: Order::Ascending,
             limit,
         };
-        self.kv
-            .page(page)?
+        let pairs = self.kv.page(page)?;
+        let records: Vec<OutboxRecord> = pairs
             .iter()
             .map(|(_, bytes)| decode("outbox record", bytes))
-            .collect()
+            .collect::<Result<_, StateError>>()?;
+        let upto = match records.last() {
+            Some(last) if records.len() >= limit => applied.min(last.window.last()),
+            _ => applied,
+        };
+        // Read after them: had one been forgotten before it was read, this says so.
+        let forgotten = self.outbox_forgotten(tenant)?;
+        Ok(OutboxPage {
+            records,
+            upto,
+            forgotten,
+        })
     }
 
-    /// The number of the newest outbox record ever written; 0 before the first.
-    ///
-    /// # Errors
-    /// As `applied`.
-    pub fn outbox_last(&self) -> Result<u64, StateError> {
-        Ok(self.meta()?.outbox_last)
+    /// What entries up to this one changed for a tenant may be forgotten.
+    fn outbox_forgotten(&self, tenant: &TenantId) -> Result<Seq, StateError> {
+        let prefix = keys::of_tenant(Space::Outbox, tenant);
+        let page = Page {
+            prefix: &prefix,
+            beyond: None,
+            order: Order::Descending,
+            limit: 1,
+        };
+        let newest = self.kv.page(page)?.pop();
+        let newest = newest.and_then(|(key, _)| keys::window_of_outbox(&key));
+        let kept_from = newest.map_or(Seq(0), |newest| newest.oldest_kept().first());
+        Ok(self.meta()?.outbox_from.max(Seq(kept_from.0.saturating_sub(1))))
+    }
+
+    /// The keys of a tenant's outbox records of windows before this one.
+    pub(super) fn outbox_keys_below(
+        &self,
+        tenant: &TenantId,
+        window: OutboxWindow,
+    ) -> Result<Vec<Vec<u8>>, StateError> {
+        let (prefix, end) = (keys::of_tenant(Space::Outbox, tenant), keys::outbox(tenant, window));
+        let mut below: Vec<Vec<u8>> = Vec::new();
+        if window == OutboxWindow(0) {
+            return Ok(below);
+        }
+        // Mostly there is none.
+        let mut limit = 1;
+        loop {
+            let page = Page {
+                prefix: &prefix,
+                beyond: below.last().map(Vec::as_slice),
+                order: Order::Ascending,
+                limit,
+            };
+            let (pairs, known) = (self.kv.page(page)?, below.len());
+            below.extend(pairs.into_iter().map(|(key, _)| key).take_while(|key| *key < end));
+            if below.len() - known < limit {
+                return Ok(below);
+            }
+            limit = SCAN_PIECE;
+        }
     }
 
     /// At most `limit` dead letters of a tenant, newest first.
@@ -386,5 +452,9 @@ impl StateView for StateReader {
         Ok(self
             .record("tenant", &keys::of_tenant(Space::Tenant, tenant))?
             .unwrap_or_default())
+    }
+
+    fn outbox_record(&self, tenant: &TenantId, window: OutboxWindow) -> Result<Option<OutboxRecord>, StateError> {
+        self.record("outbox record", &keys::outbox(tenant, window))
     }
 }

@@ -1,13 +1,18 @@
-//! One write set as one batch of keys and bytes. Pure but for one read: which dead letters there are.
+//! One write set as one batch of keys and bytes. Pure but for what it reads to forget: dead letters and
+//! outbox records above their caps.
 
+use std::collections::BTreeMap;
+
+use donjon_core::TenantId;
 use donjon_core::limits::MAX_RULE_VERSIONS;
+use donjon_core::outbox::OutboxWindow;
 use donjon_core::state::{StateError, WriteSet};
 
 use super::dead_letters::DeadLetterBook;
 use super::keys::{self, Space};
 use super::kv::KvBatch;
 use super::reader::StateReader;
-use crate::limits::{MAX_PLUGIN_KEY_BYTES, OUTBOX_FORGET_PER_COMMIT};
+use crate::limits::MAX_PLUGIN_KEY_BYTES;
 use crate::record::{GroupHead, Meta, RecordError, Stored};
 
 /// A write set does not become a batch.
@@ -40,11 +45,10 @@ pub(super) fn batch(
     }
     letters.apply(write, state, &mut batch)?;
     put_plugin_kv(write, &mut batch)?;
-    let (outbox_first, outbox_last) = put_outbox(write, before, &mut batch)?;
+    put_outbox(write, state, &mut batch)?;
     let meta = Meta {
         applied: write.applied,
-        outbox_last,
-        outbox_first,
+        ..*before
     };
     batch.put(keys::meta(), meta.to_bytes()?);
     Ok((batch, meta))
@@ -118,19 +122,20 @@ fn put_plugin_kv(write: &WriteSet, batch: &mut KvBatch) -> Result<(), BatchError
     Ok(())
 }
 
-/// New records, and the removal of some that may be forgotten: a bounded number, so that a publisher that was away for
-/// long does not make one commit huge. Gives the new range of the outbox.
-fn put_outbox(write: &WriteSet, before: &Meta, batch: &mut KvBatch) -> Result<(u64, u64), BatchError> {
+/// Outbox records, and the removal of each tenant's oldest: what is left is a function of what was written, wherever
+/// batches ended (I10). At most as many are removed at once as are kept.
+fn put_outbox(write: &WriteSet, state: &StateReader, batch: &mut KvBatch) -> Result<(), BatchError> {
+    let mut newest: BTreeMap<&TenantId, OutboxWindow> = BTreeMap::new();
     for record in &write.outbox {
-        batch.put(keys::outbox(record.number), record.to_bytes()?);
+        batch.put(keys::outbox(&record.tenant, record.window), record.to_bytes()?);
+        let window = newest.entry(&record.tenant).or_insert(record.window);
+        *window = record.window.max(*window);
     }
-    let newest = write.outbox.iter().map(|record| record.number).max().unwrap_or(0);
-    let last = before.outbox_last.max(newest);
-    let first = before.outbox_first.max(1);
-    let forgotten = write.outbox_forget_below.min(last.saturating_add(1));
-    let end = forgotten.min(first.saturating_add(OUTBOX_FORGET_PER_COMMIT)).max(first);
-    for number in first..end {
-        batch.remove(keys::outbox(number));
+    for (tenant, newest) in newest {
+        let forgotten = state.outbox_keys_below(tenant, newest.oldest_kept());
+        for key in forgotten.map_err(BatchError::Store)? {
+            batch.remove(key);
+        }
     }
-    Ok((end, last))
+    Ok(())
 }

@@ -9,7 +9,7 @@ use donjon_core::digest::ContentDigest;
 use donjon_core::incident::{
     Explanation, Incident, IncidentStatus, Link, Members, NameOrigin, PlaceholderValues, Visibility,
 };
-use donjon_core::outbox::{IncidentAction, OutboxRecord};
+use donjon_core::outbox::{IncidentAction, OutboxRecord, OutboxWindow};
 use donjon_core::rule::{CreateOn, ResolveOn, Rule, RuleDraft, RuleError, RuleStats};
 use donjon_core::state::{HistoryChunk, TenantState, WriteSet};
 use donjon_core::{EventId, Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId, Timestamp};
@@ -233,20 +233,26 @@ impl Draw {
         }
     }
 
-    pub(crate) fn outbox_record(&mut self) -> OutboxRecord {
+    /// What some entries of the window of `seq`, up to it, said.
+    pub(crate) fn outbox_record(&mut self, seq: Seq) -> OutboxRecord {
         let actions = [
             IncidentAction::Created,
             IncidentAction::Updated,
             IncidentAction::Deleted,
         ];
-        OutboxRecord {
-            number: self.u64(),
-            tenant: self.tenant(),
-            at: self.time(),
-            incidents: self.list(|draw| (draw.incident_id(), draw.one_of(&actions))),
-            fingerprints: self.maybe(|draw| draw.list(Draw::text)),
-            rules_changed: self.flag(),
+        let mut record = OutboxRecord::new(self.tenant(), OutboxWindow::of(seq));
+        for seq in record.window.first().0..=seq.0 {
+            for _ in 0..self.below(3) {
+                record.touch_incident(self.incident_id(), self.one_of(&actions), Seq(seq));
+            }
+            for _ in 0..self.below(3) {
+                record.touch_alert(&self.text().into(), Seq(seq));
+            }
+            if self.flag() {
+                record.touch_rules(Seq(seq));
+            }
         }
+        record
     }
 
     pub(crate) fn dead_letter(&mut self) -> DeadLetter {
@@ -316,9 +322,7 @@ impl Draw {
     }
 
     /// A write set of everything, with few different keys, so that write sets meet each other.
-    pub(crate) fn write_set(&mut self, applied: Seq, outbox_last: u64) -> WriteSet {
-        let outbox_next = outbox_last + 1;
-        let numbers = outbox_next..outbox_next + self.below(3);
+    pub(crate) fn write_set(&mut self, applied: Seq) -> WriteSet {
         WriteSet {
             applied,
             alerts: self.list(Draw::alert_state),
@@ -329,13 +333,7 @@ impl Draw {
             rules: self.list(Draw::rule),
             rule_stats: self.list(|draw| (draw.tenant(), draw.rule_id(), draw.rule_stats())),
             tenants: self.list(|draw| (draw.tenant(), draw.tenant_state())),
-            outbox: numbers
-                .map(|number| OutboxRecord {
-                    number,
-                    ..self.outbox_record()
-                })
-                .collect(),
-            outbox_forget_below: self.below(outbox_next + 1),
+            outbox: self.list(|draw| draw.outbox_record(applied)),
             dead_letters: self.list(|draw| (draw.tenant(), Seq(draw.below(20)), draw.dead_letter())),
             dismissed: if self.below(4) == 0 {
                 self.list(|draw| (draw.tenant(), draw.maybe(|draw| draw.list(|draw| Seq(draw.below(20))))))

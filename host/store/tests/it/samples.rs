@@ -9,7 +9,7 @@ use donjon_core::digest::ContentDigest;
 use donjon_core::incident::{
     Explanation, Incident, IncidentStatus, Link, Members, NameOrigin, PlaceholderValues, Visibility,
 };
-use donjon_core::outbox::{IncidentAction, OutboxRecord};
+use donjon_core::outbox::{IncidentAction, OutboxRecord, OutboxWindow};
 use donjon_core::rule::{CreateOn, ResolveOn, Rule, RuleDraft, RuleError, RuleStats};
 use donjon_core::state::{HistoryChunk, TenantState, WriteSet};
 use donjon_core::{AlertState, EventId, Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId, Timestamp};
@@ -263,18 +263,18 @@ pub fn counters(n: u64) -> TenantState {
     }
 }
 
+/// What the outbox says of the entries up to `n` of the window of `n`.
 pub fn outbox(n: u64) -> OutboxRecord {
-    OutboxRecord {
-        number: n,
-        tenant: tenant(),
-        at: Timestamp(NOON + n),
-        incidents: vec![
-            (incident_id(n), IncidentAction::Created),
-            (incident_id(n + 1), IncidentAction::Deleted),
-        ],
-        fingerprints: n.is_multiple_of(2).then(|| vec!["fingerprint-1".to_owned()]),
-        rules_changed: n.is_multiple_of(3),
+    let mut record = OutboxRecord::new(tenant(), OutboxWindow::of(Seq(n)));
+    for seq in record.window.first().0.max(1)..=n {
+        record.touch_incident(incident_id(seq), IncidentAction::Created, Seq(seq));
+        record.touch_incident(incident_id(seq + 1), IncidentAction::Deleted, Seq(seq));
+        record.touch_alert(&Fingerprint::from(format!("fingerprint-{}", seq % 7)), Seq(seq));
+        if seq.is_multiple_of(3) {
+            record.touch_rules(Seq(seq));
+        }
     }
+    record
 }
 
 pub fn dead_letter(n: u64) -> DeadLetter {
@@ -305,7 +305,6 @@ pub fn write_set(n: u64) -> WriteSet {
         rule_stats: vec![(tenant(), RuleId::from("rule"), stats(n))],
         tenants: vec![(tenant(), counters(n))],
         outbox: vec![outbox(n)],
-        outbox_forget_below: n.saturating_sub(20),
         dead_letters: vec![(tenant(), Seq(n), dead_letter(n))],
         dismissed: vec![(tenant(), Some(vec![Seq(n.saturating_sub(5))]))],
         plugin_kv: vec![

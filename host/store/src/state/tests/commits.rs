@@ -32,7 +32,7 @@ fn nothing_is_there_before_the_first_commit() {
     let state = State::in_memory();
     let reader = state.reader();
     assert_eq!(reader.applied().unwrap(), Seq(0));
-    assert_eq!(reader.outbox_last().unwrap(), 0);
+    assert_eq!(reader.outbox_after(&tenant(), Seq(0), 9).unwrap().records, []);
     assert_eq!(reader.tenants().unwrap(), []);
     assert_eq!(reader.tenant(&tenant()).unwrap(), TenantState::default());
     assert_eq!(reader.rules(&tenant()).unwrap(), []);

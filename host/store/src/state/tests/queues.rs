@@ -1,12 +1,13 @@
 //! The outbox, dead letters and the data of plugins: what grows, and what is bounded or refused.
 
 use donjon_core::batch::{KvValue, KvWrite};
-use donjon_core::outbox::OutboxRecord;
+use donjon_core::limits::{OUTBOX_KEPT_WINDOWS, OUTBOX_WINDOW_ENTRIES};
+use donjon_core::outbox::{OutboxRecord, OutboxWindow};
 use donjon_core::state::WriteSet;
 use donjon_core::{Seq, TenantId};
 
 use super::super::*;
-use crate::limits::{MAX_DEAD_LETTERS, MAX_PLUGIN_KEY_BYTES, OUTBOX_FORGET_PER_COMMIT};
+use crate::limits::{MAX_DEAD_LETTERS, MAX_PLUGIN_KEY_BYTES};
 use crate::testing::Draw;
 
 fn tenant() -> TenantId {
@@ -19,48 +20,54 @@ fn committed(write: WriteSet) -> State {
     state
 }
 
-#[test]
-fn the_outbox_is_read_forward_and_forgotten_in_bounded_steps() {
-    let state = State::in_memory();
-    let mut draw = Draw::new(5);
-    let mut write = |numbers: std::ops::Range<u64>, forget_below: u64| {
-        let record = |number| OutboxRecord {
-            number,
-            ..draw.outbox_record()
-        };
-        state
-            .commit(&WriteSet {
-                outbox: numbers.map(record).collect(),
-                outbox_forget_below: forget_below,
-                ..WriteSet::default()
-            })
-            .unwrap();
-        let reader = state.reader();
-        let found = reader.outbox_after(0, 10_000).unwrap();
-        assert!(found.is_sorted_by_key(|record| record.number));
-        (
-            found.first().map(|record| record.number),
-            found.len(),
-            reader.outbox_last().unwrap(),
-        )
+/// Commits one record a window, and answers the windows of the tenant's first page, and the page's other members.
+fn tell(state: &State, of: &TenantId, windows: std::ops::Range<u64>, after: u64) -> (Vec<u64>, u64, u64) {
+    let record = |n: u64| {
+        let mut record = OutboxRecord::new(of.clone(), OutboxWindow(n));
+        record.touch_rules(record.window.last());
+        record
     };
-    assert_eq!(write(1..4, 0), (Some(1), 3, 3));
-    assert_eq!(write(4..3001, 3), (Some(3), 2998, 3000));
-    let step = OUTBOX_FORGET_PER_COMMIT;
-    assert_eq!(write(0..0, 3001).0, Some(3 + step));
-    assert_eq!(write(0..0, 3001).0, Some(3 + 2 * step));
-    // All are gone, the numbers go on; asking for too much forgets nothing that is yet to come.
-    assert_eq!(write(0..0, u64::MAX), (None, 0, 3000));
-    assert_eq!(write(3001..3003, 0), (Some(3001), 2, 3002));
-    let after: Vec<u64> = state
-        .reader()
-        .outbox_after(3001, 10)
-        .unwrap()
-        .iter()
-        .map(|record| record.number)
-        .collect();
-    assert_eq!(after, [3002]);
-    assert_eq!(state.reader().outbox_after(0, 1).unwrap().len(), 1);
+    let applied = state.reader().applied().unwrap().0;
+    state
+        .commit(&WriteSet {
+            applied: Seq(applied.max(windows.end * OUTBOX_WINDOW_ENTRIES)),
+            outbox: windows.map(record).collect(),
+            ..WriteSet::default()
+        })
+        .unwrap();
+    let page = state.reader().outbox_after(of, Seq(after), 3).unwrap();
+    let windows = page.records.iter().map(|record| record.window.0).collect();
+    (windows, page.upto.0, page.forgotten.0)
+}
+
+#[test]
+fn a_client_reads_on_from_the_entry_it_names() {
+    let (state, of) = (State::in_memory(), tenant());
+    let entries = OUTBOX_WINDOW_ENTRIES;
+    // A page that is full tells up to the end of its last window, another one up to the cursor.
+    assert_eq!(tell(&state, &of, 0..2, 0), (vec![0, 1], entries * 2, 0));
+    assert_eq!(tell(&state, &of, 2..9, 0), (vec![0, 1, 2], entries * 3 - 1, 0));
+    assert_eq!(
+        tell(&state, &of, 0..0, entries * 7 - 2),
+        (vec![6, 7, 8], entries * 9 - 1, 0)
+    );
+    assert_eq!(tell(&state, &of, 0..0, entries * 7 - 1), (vec![7, 8], entries * 9, 0));
+    assert_eq!(tell(&state, &of, 0..0, entries * 9), (vec![], entries * 9, 0));
+}
+
+#[test]
+fn a_tenant_keeps_its_newest_records_whatever_others_do() {
+    let (state, quiet, busy) = (State::in_memory(), TenantId::from("quiet"), tenant());
+    let (entries, kept) = (OUTBOX_WINDOW_ENTRIES, OUTBOX_KEPT_WINDOWS);
+    tell(&state, &quiet, 5..6, 0);
+    tell(&state, &busy, 0..kept, 0);
+    assert_eq!(tell(&state, &busy, 0..0, 0).0, [0, 1, 2]);
+    let (windows, _, forgotten) = tell(&state, &busy, kept..kept + 2, 0);
+    assert_eq!((windows, forgotten), (vec![2, 3, 4], entries * 2 - 1));
+    let (windows, _, forgotten) = tell(&state, &busy, 3 * kept..3 * kept + 1, 0);
+    assert_eq!((windows, forgotten), (vec![3 * kept], (2 * kept + 1) * entries - 1));
+    let (windows, _, forgotten) = tell(&state, &quiet, 0..0, 0);
+    assert_eq!((windows, forgotten), (vec![5], 0));
 }
 
 #[test]
