@@ -57,13 +57,12 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("start the async runtime")?;
-    let handle = runtime.handle().clone();
-    let result = runtime.block_on(serve(config, options, handle));
+    let result = runtime.block_on(serve(config, options));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-async fn serve(config: Config, options: RunOptions, handle: tokio::runtime::Handle) -> anyhow::Result<()> {
+async fn serve(config: Config, options: RunOptions) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
     listen_for_signals(stopping.clone())?;
     let opened = opening::open(&config.storage, options.accept_missing_history)?;
@@ -77,7 +76,7 @@ async fn serve(config: Config, options: RunOptions, handle: tokio::runtime::Hand
     let auth = Auth::new(&config.auth)?;
     let plugins = plugin_wiring::start(&config, &opened.dir, &state, &metrics).await?;
     let listener = bind(config.server.listen).await?;
-    let path = start_path(&config, opened, &clock, &metrics, &plugins, handle, &stopping)?;
+    let path = start_path(&config, opened, &clock, &metrics, &plugins, &stopping)?;
     let app: Shared = Arc::new(App {
         state,
         journal,
@@ -127,7 +126,6 @@ fn start_path(
     clock: &Clock,
     metrics: &Arc<Metrics>,
     plugins: &plugin_wiring::Started,
-    runtime: tokio::runtime::Handle,
     stopping: &CancellationToken,
 ) -> anyhow::Result<RunningPath> {
     let Opened {
@@ -164,7 +162,7 @@ fn start_path(
         pending_kv: plugins.pending_kv.clone(),
         stopping: stopping.clone(),
         required_plugins: required_plugins(config),
-        runtime,
+        pause: Arc::new(std::thread::sleep),
         replay_to,
         progress,
         committed: committed_sender,

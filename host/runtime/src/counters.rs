@@ -1,8 +1,9 @@
 //! How the calls of a plugin went, for status pages and metrics. Reads the wall clock, and only to say when something
 //! failed.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::errors::CallError;
@@ -14,8 +15,12 @@ pub struct PluginCounters {
     pub calls: u64,
     /// Calls that failed.
     pub failures: u64,
-    /// Parts of answers that were out of range or over a limit.
+    /// Times it was given rules, on a copy that serves or beside it.
+    pub configures: u64,
+    /// Parts of answers that were not taken.
     pub dropped: u64,
+    /// The same by reason.
+    pub dropped_by_reason: BTreeMap<&'static str, u64>,
     /// Time spent in calls.
     pub busy: Duration,
     /// The newest failure.
@@ -35,7 +40,8 @@ pub struct CallFailure {
 pub(crate) struct Counters {
     calls: AtomicU64,
     failures: AtomicU64,
-    dropped: AtomicU64,
+    configures: AtomicU64,
+    dropped: Mutex<BTreeMap<&'static str, u64>>,
     busy_ns: AtomicU64,
     last_error: Mutex<Option<CallFailure>>,
 }
@@ -54,15 +60,27 @@ impl Counters {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
     }
 
-    pub(crate) fn add_dropped(&self, dropped: u64) {
-        self.dropped.fetch_add(dropped, Ordering::Relaxed);
+    pub(crate) fn count_configure(&self, took: Duration, error: Option<&CallError>) {
+        self.configures.fetch_add(1, Ordering::Relaxed);
+        self.count(took, error);
+    }
+
+    pub(crate) fn add_dropped(&self, reason: &'static str, dropped: u64) {
+        *self.lock_dropped().entry(reason).or_default() += dropped;
+    }
+
+    fn lock_dropped(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn read(&self) -> PluginCounters {
+        let dropped_by_reason = self.lock_dropped().clone();
         PluginCounters {
             calls: self.calls.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
-            dropped: self.dropped.load(Ordering::Relaxed),
+            configures: self.configures.load(Ordering::Relaxed),
+            dropped: dropped_by_reason.values().sum(),
+            dropped_by_reason,
             busy: Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed)),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }

@@ -6,7 +6,9 @@
 //! value that travels with the alert (I6): [`Plugin::correlate`] and [`Plugin::enrich`] never fail as a whole.
 
 mod bindings;
+mod calls;
 mod capabilities;
+mod columns;
 mod compile_cache;
 mod compiled;
 mod convert;
@@ -18,6 +20,7 @@ mod instance;
 mod intake;
 mod judge;
 mod kv;
+mod lanes;
 mod limits;
 mod log_gate;
 mod plugin;
@@ -27,6 +30,7 @@ mod runtime;
 mod session;
 mod ticker;
 
+pub use calls::PluginCalls;
 pub use compiled::{Compiled, Role};
 pub use convert::{Description, Policy};
 pub use counters::{CallFailure, PluginCounters};

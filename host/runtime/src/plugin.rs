@@ -1,21 +1,23 @@
-//! A started plugin: one instance behind a lock, what is needed to make another one like it, and its failures. The worker
+//! A started plugin: its copies, what is needed to make another one like them, and its failures. The worker
 //! calls it; it hands back proposals and never changes anything (I5).
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use donjon_core::TenantId;
-use donjon_core::batch::{Batch, Findings, KvWrite, Patch, RuleReport, RuleSpec, Wants};
+use donjon_core::batch::{Batch, Column, Findings, KvWrite, Patch, RuleReport, RuleSpec, Wants};
 
+use crate::calls::PluginCalls;
+use crate::columns;
 use crate::compiled::{Compiled, Role};
-use crate::convert::{self, Description, Dropped, Shape, WitRule};
+use crate::convert::{self, Description, Dropped, Shape};
 use crate::counters::{Counters, PluginCounters};
 use crate::errors::CallError;
 use crate::guard::Budget;
 use crate::instance::{Blueprint, Instance};
-use crate::judge::{Judged, Strikes, judge};
+use crate::judge::{Judged, judge};
 use crate::kv::as_list;
+use crate::lanes::{Lanes, Ready};
 use crate::running::Running;
 use crate::session::{Correlating, Enriching, RoleCall, Session};
 
@@ -47,23 +49,26 @@ pub struct EnrichOutcome {
     pub dropped: u64,
 }
 
-/// A running plugin. One call at a time; others wait.
+/// A running plugin. One call a copy at a time; others wait.
 pub struct Plugin {
     name: Arc<str>,
     compiled: Compiled,
     description: Description,
     unused_grants: Vec<String>,
     blueprint: Blueprint,
-    running: tokio::sync::Mutex<Running>,
-    configured: Mutex<BTreeMap<TenantId, Configured>>,
+    lanes: Lanes,
     counters: Counters,
+    /// For the worker, which is a thread of its own and waits for each call.
+    runtime: tokio::runtime::Handle,
 }
 
-/// The rules that a plugin has for one tenant.
+/// The rules that a plugin has for one tenant: rules and their columns change together or not at all.
 #[derive(Clone, Debug)]
 pub struct Configured {
     /// The version of the rules, as given.
     pub version: u64,
+    /// What it is handed of each alert under these rules; empty for a plugin that wants documents.
+    pub columns: Arc<Vec<Column>>,
     /// What became of each rule, in the order in which they were given.
     pub reports: Arc<[RuleReport]>,
 }
@@ -90,21 +95,17 @@ impl Plugin {
             instance,
             state,
         } = started;
-        let running = Running {
-            instance: Some(instance),
-            state,
-            rules: BTreeMap::new(),
-            strikes: Strikes::default(),
-        };
+        let per_tenant = description.stateless && description.takes_rules;
+        let lanes = Lanes::new(per_tenant, instance, state);
         Plugin {
             name,
             compiled,
             description,
             unused_grants,
             blueprint,
-            running: tokio::sync::Mutex::new(running),
-            configured: Mutex::new(BTreeMap::new()),
+            lanes,
             counters: Counters::default(),
+            runtime: tokio::runtime::Handle::current(),
         }
     }
 
@@ -183,14 +184,38 @@ impl Plugin {
     /// The rules it has for a tenant and what it made of them, so that nobody has to configure it again to know.
     #[must_use]
     pub fn configured(&self, tenant: &TenantId) -> Option<Configured> {
-        self.configured
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(tenant)
-            .cloned()
+        self.lanes.configured(tenant)
     }
 
-    /// Gives it the rules of a tenant. If it fails, it keeps the rules it had.
+    /// Tries the rules of a tenant on a copy that does not serve, and keeps that copy where it may take over: the same
+    /// rules given to [`Plugin::configure`] are then in force at once. Takes as long as compiling them does.
+    ///
+    /// # Errors
+    /// It is no correlator, it refused, or it broke. What serves is as it was.
+    pub async fn prepare(&self, tenant: &TenantId, rules: &[RuleSpec]) -> Result<Arc<[RuleReport]>, CallError> {
+        let mut running = self.lanes.spare(tenant);
+        let had_rules = !running.rules.is_empty();
+        let mut said = self.configure_on(&mut running, tenant, rules).await;
+        if had_rules && said.as_ref().is_err_and(|error| !error.spares_instance()) {
+            // What broke it may be left from the rules before.
+            running = Running::default();
+            said = self.configure_on(&mut running, tenant, rules).await;
+        }
+        let configured = said?;
+        let reports = Arc::clone(&configured.reports);
+        if self.lanes.per_tenant() {
+            let rules = rules.to_vec();
+            let ready = Ready {
+                running,
+                rules,
+                configured,
+            };
+            self.lanes.keep_ready(tenant, ready);
+        }
+        Ok(reports)
+    }
+
+    /// Gives it the rules of a tenant, unless it has this version. If it fails, it keeps the rules it had.
     ///
     /// # Errors
     /// It is no correlator, it refused, or it broke.
@@ -199,42 +224,44 @@ impl Plugin {
         tenant: &TenantId,
         rules_version: u64,
         rules: &[RuleSpec],
-    ) -> Result<Vec<RuleReport>, CallError> {
-        let mut running = self.running.lock().await;
-        let wit_rules = convert::rules(rules);
-        let begun = Instant::now();
-        let said = self.configure_instance(&mut running, tenant, &wit_rules).await;
-        self.counters.count(begun.elapsed(), said.as_ref().err());
-        let reports = convert::reports(said?, rules, self.blueprint.limits());
-        running.rules.insert(tenant.clone(), wit_rules);
+    ) -> Result<Configured, CallError> {
+        if let Some(known) = self.configured(tenant).filter(|known| known.version == rules_version) {
+            return Ok(known);
+        }
+        if self.lanes.per_tenant() {
+            if let Some(configured) = self.lanes.take_over(tenant, rules_version, rules) {
+                return Ok(configured);
+            }
+            self.prepare(tenant, rules).await?;
+            let taken = self.lanes.take_over(tenant, rules_version, rules);
+            return taken.ok_or_else(|| CallError::Refused("other rules came in between; give them again".to_owned()));
+        }
+        let running = self.lanes.serving(tenant);
+        let mut running = running.lock().await;
         let configured = Configured {
             version: rules_version,
-            reports: Arc::from(reports.as_slice()),
+            ..self.configure_on(&mut running, tenant, rules).await?
         };
-        self.configured
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(tenant.clone(), configured);
-        Ok(reports)
+        self.lanes.set_configured(tenant, configured.clone());
+        Ok(configured)
     }
 
-    async fn configure_instance(
+    async fn configure_on(
         &self,
         running: &mut Running,
         tenant: &TenantId,
-        rules: &[WitRule],
-    ) -> Result<Vec<crate::bindings::correlator::exports::donjon::plugin::correlation::RuleReport>, CallError> {
-        let instance = running.instance(&self.blueprint).await?;
-        let said = instance
-            .configure(tenant.as_str(), rules, Budget::configure(self.blueprint.limits()))
-            .await;
-        match &said {
-            Ok(_) => drop(instance.ready.insert(tenant.clone())),
-            // The instance may have forgotten the rules it had: the next batch gives them to it again.
-            Err(error) if error.spares_instance() => drop(instance.ready.remove(tenant)),
-            Err(_) => running.instance = None,
-        }
-        said
+        rules: &[RuleSpec],
+    ) -> Result<Configured, CallError> {
+        let begun = Instant::now();
+        let said = running.configure(&self.blueprint, tenant, convert::rules(rules)).await;
+        self.counters.count_configure(begun.elapsed(), said.as_ref().err());
+        let mut reports = convert::reports(said?, rules, self.blueprint.limits());
+        let columns = columns::of_rules(self.wants(), &mut reports);
+        Ok(Configured {
+            version: 0,
+            columns: Arc::new(columns),
+            reports: Arc::from(reports),
+        })
     }
 
     /// Judges a batch. Never fails as a whole: what goes wrong is said alert by alert.
@@ -294,7 +321,8 @@ impl Plugin {
             alerts: batch.len(),
             columns: batch.columns.len(),
         };
-        let mut running = self.running.lock().await;
+        let running = self.lanes.serving(&batch.tenant);
+        let mut running = running.lock().await;
         if running.strikes.is_pausing(Instant::now()) {
             let failed = (0..shape.alerts).map(|alert| (alert, BACKING_OFF.to_owned())).collect();
             return (
@@ -319,7 +347,8 @@ impl Plugin {
 
     /// Its state, to hand to the next version. None if it has none or cannot tell.
     pub async fn snapshot(&self) -> Option<Vec<u8>> {
-        let mut running = self.running.lock().await;
+        let shared = self.lanes.shared()?;
+        let mut running = shared.lock().await;
         let limits = self.blueprint.limits();
         let Some(instance) = running.instance.as_mut() else {
             return running.state.clone();
@@ -348,8 +377,58 @@ impl Plugin {
 
     fn report_dropped(&self, dropped: u64) {
         if dropped > 0 {
-            self.counters.add_dropped(dropped);
+            self.counters.add_dropped("out of range or over a limit", dropped);
             tracing::warn!(plugin = %self.name, dropped, "parts of an answer were out of range or over a limit");
         }
+    }
+}
+
+impl PluginCalls for Plugin {
+    fn name(&self) -> &str {
+        self.name()
+    }
+
+    fn version(&self) -> &str {
+        self.version()
+    }
+
+    fn hash(&self) -> &str {
+        self.hash()
+    }
+
+    fn role(&self) -> Role {
+        self.role()
+    }
+
+    fn description(&self) -> &Description {
+        self.description()
+    }
+
+    fn configured(&self, tenant: &TenantId) -> Option<Configured> {
+        self.configured(tenant)
+    }
+
+    fn configure(&self, tenant: &TenantId, version: u64, rules: &[RuleSpec]) -> Result<Configured, CallError> {
+        self.runtime.block_on(self.configure(tenant, version, rules))
+    }
+
+    fn prepare(&self, tenant: &TenantId, rules: &[RuleSpec]) -> Result<Arc<[RuleReport]>, CallError> {
+        self.runtime.block_on(self.prepare(tenant, rules))
+    }
+
+    fn correlate(&self, batch: Batch) -> CorrelateOutcome {
+        self.runtime.block_on(self.correlate(batch))
+    }
+
+    fn enrich(&self, batch: Batch) -> EnrichOutcome {
+        self.runtime.block_on(self.enrich(batch))
+    }
+
+    fn add_dropped(&self, reason: &'static str, count: u64) {
+        self.counters.add_dropped(reason, count);
+    }
+
+    fn counters(&self) -> PluginCounters {
+        self.counters()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::plugin::Plugin;
+use crate::calls::PluginCalls;
 
 /// Running plugins in the order of their names.
 #[derive(Default)]
@@ -11,19 +11,19 @@ pub struct PluginSet {
     /// Grows with every change.
     pub generation: u64,
     /// In the order of their names.
-    pub plugins: Vec<Arc<Plugin>>,
+    pub plugins: Vec<Arc<dyn PluginCalls>>,
 }
 
 impl PluginSet {
     /// The plugin of this name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Arc<Plugin>> {
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn PluginCalls>> {
         self.plugins.iter().find(|plugin| plugin.name() == name)
     }
 
     /// The next set: with this plugin in place of the one of the same name.
     #[must_use]
-    pub fn with(&self, plugin: Arc<Plugin>) -> PluginSet {
+    pub fn with(&self, plugin: Arc<dyn PluginCalls>) -> PluginSet {
         let mut next = self.without(plugin.name());
         let at = next.plugins.partition_point(|other| other.name() < plugin.name());
         next.plugins.insert(at, plugin);

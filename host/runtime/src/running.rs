@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use donjon_core::TenantId;
 
+use crate::bindings::correlator::exports::donjon::plugin::correlation::RuleReport;
 use crate::convert::WitRule;
 use crate::errors::{CallError, StartStep};
 use crate::guard::Budget;
@@ -12,6 +13,7 @@ use crate::instance::{Blueprint, Instance};
 use crate::judge::Strikes;
 
 /// What calls change.
+#[derive(Default)]
 pub(crate) struct Running {
     /// None after a trap or time-out.
     pub(crate) instance: Option<Instance>,
@@ -23,6 +25,14 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn new(instance: Option<Instance>, state: Option<Vec<u8>>) -> Running {
+        Running {
+            instance,
+            state,
+            ..Running::default()
+        }
+    }
+
     /// The instance, or a new one that has been told everything but the rules.
     pub(crate) async fn instance(&mut self, blueprint: &Blueprint) -> Result<&mut Instance, CallError> {
         if self.instance.is_none() {
@@ -62,6 +72,28 @@ impl Running {
             instance.ready.insert(tenant.clone());
         }
         Ok(instance)
+    }
+
+    /// Gives the instance, or a new one, the rules of a tenant. If it fails, the next instance is given those before.
+    pub(crate) async fn configure(
+        &mut self,
+        blueprint: &Blueprint,
+        tenant: &TenantId,
+        rules: Vec<WitRule>,
+    ) -> Result<Vec<RuleReport>, CallError> {
+        let instance = self.instance(blueprint).await?;
+        let budget = Budget::configure(blueprint.limits());
+        let said = instance.configure(tenant.as_str(), &rules, budget).await;
+        match &said {
+            Ok(_) => {
+                instance.ready.insert(tenant.clone());
+                self.rules.insert(tenant.clone(), rules);
+            }
+            // The instance may have forgotten the rules it had: the next batch gives them to it again.
+            Err(error) if error.spares_instance() => drop(instance.ready.remove(tenant)),
+            Err(_) => self.instance = None,
+        }
+        said
     }
 }
 

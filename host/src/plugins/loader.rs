@@ -128,7 +128,7 @@ impl Loader for ComponentLoader {
 
     fn swap(&self, name: &str, unit: Option<Arc<Plugin>>) {
         self.set.rcu(|set| match &unit {
-            Some(plugin) => set.with(Arc::clone(plugin)),
+            Some(plugin) => set.with(Arc::<Plugin>::clone(plugin)),
             None => set.without(name),
         });
     }

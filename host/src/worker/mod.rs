@@ -38,6 +38,9 @@ const IDLE: Duration = Duration::from_millis(200);
 /// How long it waits before it tries a failed batch again.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// Waits a while.
+pub type Pause = Arc<dyn Fn(Duration) + Send + Sync>;
+
 /// What the worker needs.
 pub struct WorkerParts {
     /// Derived state; nobody else writes to it.
@@ -58,8 +61,8 @@ pub struct WorkerParts {
     pub stopping: CancellationToken,
     /// Names of plugins whose failure holds the line.
     pub required_plugins: Vec<String>,
-    /// To run the plugins' calls.
-    pub runtime: tokio::runtime::Handle,
+    /// Waits a while: the one way in which the worker sleeps, so that a test may drive it.
+    pub pause: Pause,
     /// The newest entry of the journal before anything new was accepted: up to there it is read back.
     pub replay_to: Seq,
     /// How far we are.
@@ -131,7 +134,7 @@ impl Worker {
     /// # Errors
     /// When derived state cannot be read or written: nothing accepted is lost, the next start replays it.
     pub fn run(mut self) -> Result<(), WorkerError> {
-        replay::run(&mut self)?;
+        self.replay()?;
         // A receiver that is gone only means that the server stops already.
         let _ = self.parts.replayed.send(true);
         loop {
@@ -152,8 +155,20 @@ impl Worker {
         self.flush()
     }
 
-    /// Applies entries in order. A command is a batch of its own, so that no batch sees two rule sets.
-    fn apply(&mut self, entries: Vec<Accepted>) -> Result<(), WorkerError> {
+    /// Applies what the journal holds beyond the cursor.
+    ///
+    /// # Errors
+    /// Like [`Worker::run`].
+    pub fn replay(&mut self) -> Result<(), WorkerError> {
+        replay::run(self)
+    }
+
+    /// Applies entries in order, each batch committed with the cursor. A command is a batch of its own, so that no batch
+    /// sees two rule sets. Reads no clock to decide anything, and needs no thread.
+    ///
+    /// # Errors
+    /// Like [`Worker::run`].
+    pub fn apply(&mut self, entries: Vec<Accepted>) -> Result<(), WorkerError> {
         let mut run = Vec::with_capacity(entries.len().min(self.parts.max_batch_entries));
         for entry in entries {
             let is_command = matches!(entry.item, Item::Command { .. });
@@ -180,7 +195,7 @@ impl Worker {
             if self.parts.stopping.is_cancelled() {
                 return Err(WorkerError::Held);
             }
-            std::thread::sleep(RETRY);
+            (self.parts.pause)(RETRY);
             // A checkpoint that ends now may let days of the journal go.
             let parts = &mut self.parts;
             parts.checkpoints.look_after(&parts.state, &parts.progress);
@@ -292,12 +307,12 @@ impl Worker {
         self.working.tenant_mut(tenant)?.offered += news.len() as u64;
         news.iter_mut().for_each(|event| computed::fill(event, &rules.computed));
         let stage = stages::Stage {
-            runtime: &self.parts.runtime,
             metrics: &self.parts.metrics,
             required: &self.parts.required_plugins,
             current: &self.parts.plugins,
             pending_kv: &self.parts.pending_kv,
             stopping: &self.parts.stopping,
+            pause: &self.parts.pause,
             tenant,
             now,
         };
@@ -402,7 +417,11 @@ impl Worker {
         }
     }
 
-    fn flush(&mut self) -> Result<(), WorkerError> {
+    /// Makes what is applied survive a crash of the machine.
+    ///
+    /// # Errors
+    /// When derived state cannot be written.
+    pub fn flush(&mut self) -> Result<(), WorkerError> {
         self.last_flush = Instant::now();
         let applied = self.parts.progress.applied();
         let (state, progress) = (&self.parts.state, &self.parts.progress);

@@ -2,7 +2,7 @@
 
 use donjon_core::rule::Rule;
 use donjon_core::{Seq, TenantId, Timestamp};
-use donjon_runtime::{Plugin, PluginSet, Role};
+use donjon_runtime::{PluginCalls, PluginSet, Role};
 
 use crate::rules::policy_from_json;
 
@@ -12,10 +12,12 @@ pub fn as_rules(tenant: &TenantId, plugins: &PluginSet) -> Vec<Rule> {
         .plugins
         .iter()
         .filter(|plugin| plugin.role() == Role::Correlator);
-    correlators.flat_map(|plugin| plugin_rules(tenant, plugin)).collect()
+    correlators
+        .flat_map(|plugin| plugin_rules(tenant, plugin.as_ref()))
+        .collect()
 }
 
-fn plugin_rules(tenant: &TenantId, plugin: &Plugin) -> Vec<Rule> {
+fn plugin_rules(tenant: &TenantId, plugin: &dyn PluginCalls) -> Vec<Rule> {
     let mut rules = Vec::new();
     for policy in &plugin.description().policies {
         let settings = serde_json::from_str(&policy.settings).unwrap_or_default();

@@ -14,11 +14,11 @@ use donjon_core::state::{StateError, StateView};
 use donjon_core::value::split_path;
 use donjon_core::working::Working;
 use donjon_core::{GroupKey, TenantId, Timestamp};
-use donjon_runtime::{Plugin, PluginSet, Role};
+use donjon_runtime::{Configured, PluginCalls, PluginSet, Role};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Pending, RETRY, Tenant, WorkerError};
+use super::{Pause, Pending, RETRY, Tenant, WorkerError};
 use crate::json;
 use crate::plugin_kv::PendingKv;
 use crate::telemetry::{Metrics, PluginLabel};
@@ -42,8 +42,6 @@ struct Planned {
 
 /// One tenant's part of a batch.
 pub struct Stage<'a> {
-    /// To run calls.
-    pub runtime: &'a tokio::runtime::Handle,
     /// Counters.
     pub metrics: &'a Metrics,
     /// Plugins whose failure holds the line.
@@ -54,17 +52,22 @@ pub struct Stage<'a> {
     pub pending_kv: &'a PendingKv,
     /// A stop was asked for.
     pub stopping: &'a CancellationToken,
+    /// Waits a while.
+    pub pause: &'a Pause,
     /// Whose alerts.
     pub tenant: &'a TenantId,
     /// Batch time.
     pub now: Timestamp,
 }
 
+/// Who gave verdicts, and the columns it was handed.
+pub type Source = (Arc<dyn PluginCalls>, Arc<Vec<Column>>);
+
 /// What all correlators found: columns and verdicts a plugin.
 #[derive(Default)]
 pub struct Correlated {
     /// The plugins, each with the columns it was handed.
-    pub columns: Vec<(Arc<Plugin>, Arc<Vec<Column>>)>,
+    pub columns: Vec<Source>,
     /// Verdicts by position of the event: position of the plugin, and the verdict.
     pub verdicts: Vec<Vec<(usize, Verdict)>>,
     /// Rules that could not be evaluated.
@@ -75,7 +78,7 @@ pub struct Correlated {
 
 impl Correlated {
     /// Takes over the findings on a slice whose first alert has the position `first` in the batch.
-    fn take(&mut self, plugin: &Arc<Plugin>, columns: Arc<Vec<Column>>, findings: Findings, first: usize) {
+    fn take(&mut self, plugin: &Arc<dyn PluginCalls>, columns: Arc<Vec<Column>>, findings: Findings, first: usize) {
         let at = self.columns.len();
         self.columns.push((Arc::clone(plugin), columns));
         for verdict in findings.verdicts {
@@ -105,19 +108,17 @@ impl Stage<'_> {
         for plugin in of_role(plugins, Role::Enricher) {
             for slice in events.chunks_mut(CALL_ALERTS) {
                 let outcome = self.until_it_works(plugin, slice.len(), |plugin| {
-                    let outcome = self
-                        .runtime
-                        .block_on(plugin.enrich(self.batch(slice, wanted_columns(plugin).as_deref())));
+                    let outcome = plugin.enrich(self.batch(slice, wanted_columns(plugin.as_ref()).as_deref()));
                     let failed = outcome.failed.len();
                     (outcome, failed)
                 })?;
-                self.note_failed(plugin, slice, &outcome.failed);
+                self.note_failed(plugin.as_ref(), slice, &outcome.failed);
                 for patch in outcome.patches {
                     if let Some(event) = slice.get_mut(patch.alert) {
                         apply_patch(plugin.name(), event, patch.changes);
                     }
                 }
-                self.take_writes(plugin, outcome.kv_writes, &mut kv_writes);
+                self.take_writes(plugin.as_ref(), outcome.kv_writes, &mut kv_writes);
             }
         }
         Ok(kv_writes)
@@ -146,13 +147,13 @@ impl Stage<'_> {
                 let (columns, outcome) = self.until_it_works(plugin, slice.len(), |plugin| {
                     let columns = self.plan(plugin, rules);
                     let batch = self.batch(slice, columns.as_ref().map(|columns| columns.as_slice()));
-                    let outcome = self.runtime.block_on(plugin.correlate(batch));
+                    let outcome = plugin.correlate(batch);
                     let failed = outcome.failed.len();
                     ((columns.unwrap_or_default(), outcome), failed)
                 })?;
-                self.note_failed(plugin, slice, &outcome.failed);
+                self.note_failed(plugin.as_ref(), slice, &outcome.failed);
                 correlated.take(plugin, columns, outcome.findings, first);
-                self.take_writes(plugin, outcome.kv_writes, &mut correlated.kv_writes);
+                self.take_writes(plugin.as_ref(), outcome.kv_writes, &mut correlated.kv_writes);
                 first += slice.len();
             }
         }
@@ -163,9 +164,9 @@ impl Stage<'_> {
     /// that took its place does. The journal fills up to its limit meanwhile.
     fn until_it_works<T>(
         &self,
-        plugin: &Arc<Plugin>,
+        plugin: &Arc<dyn PluginCalls>,
         alerts: usize,
-        mut call: impl FnMut(&Arc<Plugin>) -> (T, usize),
+        mut call: impl FnMut(&Arc<dyn PluginCalls>) -> (T, usize),
     ) -> Result<T, WorkerError> {
         let mut plugin = Arc::clone(plugin);
         loop {
@@ -181,7 +182,7 @@ impl Stage<'_> {
             if self.stopping.is_cancelled() {
                 return Err(WorkerError::Held);
             }
-            std::thread::sleep(RETRY);
+            (self.pause)(RETRY);
             match self.current.load().get(plugin.name()) {
                 Some(current) => plugin = Arc::clone(current),
                 None => return Ok(outcome),
@@ -190,7 +191,7 @@ impl Stage<'_> {
     }
 
     /// Keeps writes for the commit, and shows them to the plugin's later calls of this batch.
-    fn take_writes(&self, plugin: &Plugin, writes: Vec<KvWrite>, all: &mut Vec<(String, KvWrite)>) {
+    fn take_writes(&self, plugin: &dyn PluginCalls, writes: Vec<KvWrite>, all: &mut Vec<(String, KvWrite)>) {
         for write in writes {
             self.pending_kv.put(plugin.name(), &write);
             all.push((plugin.name().to_owned(), write));
@@ -199,14 +200,16 @@ impl Stage<'_> {
 
     /// The columns for a correlator, configuring it with the tenant's rules where it has not got them yet. `None` for a
     /// plugin that wants documents.
-    fn plan(&self, plugin: &Arc<Plugin>, rules: &mut Tenant) -> Option<Arc<Vec<Column>>> {
-        let wanted = wanted_columns(plugin)?;
+    fn plan(&self, plugin: &Arc<dyn PluginCalls>, rules: &mut Tenant) -> Option<Arc<Vec<Column>>> {
+        let wanted = wanted_columns(plugin.as_ref())?;
         if !plugin.description().takes_rules {
             return Some(Arc::new(wanted));
         }
         if let Some(planned) = rules.columns.by_plugin.get(plugin.name())
             && planned.hash == plugin.hash()
-            && plugin.configured_version(self.tenant) == Some(rules.version)
+            && plugin
+                .configured(self.tenant)
+                .is_some_and(|configured| configured.version == rules.version)
         {
             return Some(Arc::clone(&planned.columns));
         }
@@ -217,31 +220,16 @@ impl Stage<'_> {
             .iter()
             .filter(|live| !live.rule.draft.condition.is_empty());
         let specs: Vec<RuleSpec> = of_people.map(|live| live.rule.spec()).collect();
-        let mut columns = wanted;
-        match self
-            .runtime
-            .block_on(plugin.configure(self.tenant, rules.version, &specs))
-        {
-            Ok(reports) => {
-                for report in reports {
-                    match report.outcome {
-                        Ok(accepted) => columns.extend(accepted.columns.iter().map(|name| Column::new(name))),
-                        Err(diagnostics) => {
-                            let why = diagnostics
-                                .first()
-                                .map_or("no reason given", |first| first.message.as_str());
-                            tracing::warn!(plugin = plugin.name(), rule = %report.rule, "plugin refused a rule: {why}");
-                        }
-                    }
-                }
+        let columns = match plugin.configure(self.tenant, rules.version, &specs) {
+            Ok(configured) => {
+                note_refused(plugin.name(), &configured);
+                configured.columns
             }
             Err(error) => {
-                tracing::error!(plugin = plugin.name(), %error, "plugin could not be configured with the rules")
+                tracing::error!(plugin = plugin.name(), %error, "plugin could not be configured with the rules");
+                Arc::new(wanted)
             }
-        }
-        columns.sort_by(|a, b| a.name.cmp(&b.name));
-        columns.dedup();
-        let columns = Arc::new(columns);
+        };
         let planned = Planned {
             hash: plugin.hash().to_owned(),
             columns: Arc::clone(&columns),
@@ -284,7 +272,7 @@ impl Stage<'_> {
         }
     }
 
-    fn note_failed(&self, plugin: &Plugin, events: &mut [&mut Pending], failed: &[(usize, String)]) {
+    fn note_failed(&self, plugin: &dyn PluginCalls, events: &mut [&mut Pending], failed: &[(usize, String)]) {
         if failed.is_empty() {
             return;
         }
@@ -304,7 +292,19 @@ impl Stage<'_> {
     }
 }
 
-fn of_role(plugins: &PluginSet, role: Role) -> impl Iterator<Item = &Arc<Plugin>> {
+/// Says which rules a plugin did not take.
+fn note_refused(plugin: &str, configured: &Configured) {
+    for report in configured.reports.iter() {
+        if let Err(diagnostics) = &report.outcome {
+            let why = diagnostics
+                .first()
+                .map_or("no reason given", |first| first.message.as_str());
+            tracing::warn!(plugin, rule = %report.rule, "plugin refused a rule: {why}");
+        }
+    }
+}
+
+fn of_role(plugins: &PluginSet, role: Role) -> impl Iterator<Item = &Arc<dyn PluginCalls>> {
     plugins.plugins.iter().filter(move |plugin| plugin.role() == role)
 }
 
@@ -317,7 +317,7 @@ fn has_conditions(rules: &Tenant) -> bool {
         .any(|live| !live.rule.draft.condition.is_empty())
 }
 
-fn wanted_columns(plugin: &Plugin) -> Option<Vec<Column>> {
+fn wanted_columns(plugin: &dyn PluginCalls) -> Option<Vec<Column>> {
     match &plugin.description().wants {
         Wants::Fields(fields) => Some(fields.iter().map(|name| Column::new(name)).collect()),
         Wants::Documents => None,
@@ -364,7 +364,7 @@ fn apply_patch(plugin: &str, event: &mut Pending, changes: Vec<Change>) {
 pub fn judged<'a>(
     event: &'a Pending,
     position: usize,
-    plugins: &'a [(Arc<Plugin>, Arc<Vec<Column>>)],
+    plugins: &'a [Source],
     verdicts: &'a [Vec<(usize, Verdict)>],
     book: &'a RuleBook,
 ) -> Judged<'a> {

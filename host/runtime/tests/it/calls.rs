@@ -31,7 +31,8 @@ async fn a_batch_is_judged_by_the_rules_of_its_tenant() {
     let reports = plugin
         .configure(&tenant, 7, &[rule("first"), rule("second")])
         .await
-        .unwrap();
+        .unwrap()
+        .reports;
     assert_eq!(
         reports.iter().map(|r| r.rule.as_str()).collect::<Vec<_>>(),
         ["first", "second"]

@@ -58,7 +58,8 @@ fn with_a_rule(count: Arc<AtomicU32>) -> Preconfigure {
             let reports = plugin
                 .configure(&TenantId::from("t"), 1, &[rule()])
                 .await
-                .map_err(|e| e.to_string())?;
+                .map_err(|e| e.to_string())?
+                .reports;
             reports
                 .iter()
                 .all(|report| report.outcome.is_ok())
@@ -125,7 +126,10 @@ async fn real_plugins_are_loaded_replaced_refused_and_unloaded() {
     let (first, set) = (statuses[1].hash.clone(), directory.set());
     let in_flight = set.load_full();
     assert_eq!((in_flight.plugins.len(), configured.load(Ordering::Relaxed)), (1, 1));
-    assert_eq!(in_flight.plugins[0].configured_version(&TenantId::from("t")), Some(1));
+    assert_eq!(
+        in_flight.plugins[0].configured(&TenantId::from("t")).map(|c| c.version),
+        Some(1)
+    );
 
     copy(&guests, "rules-v2.wasm", &dir.path().join("rules.wasm"));
     until("replaced", &directory, |d| d.statuses()[1].hash != first).await;
