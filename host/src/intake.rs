@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::disk_space::DiskSpace;
 use crate::telemetry::Metrics;
-use thread::JournalThread;
+pub(crate) use thread::JournalThread;
 
 /// Requests waiting for the journal.
 const QUEUE_REQUESTS: usize = 4096;
@@ -327,37 +327,46 @@ impl Intake {
         progress: Arc<Progress>,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<(Intake, Receiver<Vec<Accepted>>, std::thread::JoinHandle<Journal>)> {
-        let (sender, requests) = crossbeam_channel::bounded(QUEUE_REQUESTS);
-        // Bounded by the two limits on lag, which `accept` checks: a bound here would keep senders, and people, waiting
-        // without an answer.
-        let (to_worker, groups) = crossbeam_channel::unbounded();
-        let (max_lag_entries, max_lag_bytes) = (options.max_lag_entries, options.max_lag_bytes);
-        let stopping = Arc::new(AtomicBool::new(false));
-        let last_at = options.last_accepted;
-        let mut thread = JournalThread {
-            journal,
-            requests,
-            to_worker,
-            clock,
-            progress: Arc::clone(&progress),
-            metrics,
-            options,
-            retention_looked: Instant::now(),
-            stopping: Arc::clone(&stopping),
-            last_at,
-        };
+        let (intake, groups, mut thread) = Intake::prepare(journal, options, clock, progress, metrics);
         let handle = std::thread::Builder::new().name("journal".into()).spawn(move || {
             thread.run();
             thread.journal
         })?;
+        Ok((intake, groups, handle))
+    }
+
+    /// Everything but the thread itself: the simulation takes its turns one by one.
+    pub(crate) fn prepare(
+        journal: Journal,
+        options: IntakeOptions,
+        clock: Clock,
+        progress: Arc<Progress>,
+        metrics: Arc<Metrics>,
+    ) -> (Intake, Receiver<Vec<Accepted>>, JournalThread) {
+        let (sender, requests) = crossbeam_channel::bounded(QUEUE_REQUESTS);
+        // Bounded by the two limits on lag, which `accept` checks: a bound here would keep senders, and people, waiting
+        // without an answer.
+        let (to_worker, groups) = crossbeam_channel::unbounded();
         let intake = Intake {
             sender,
-            progress,
-            stopping,
-            max_lag_entries,
-            max_lag_bytes,
+            progress: Arc::clone(&progress),
+            stopping: Arc::new(AtomicBool::new(false)),
+            max_lag_entries: options.max_lag_entries,
+            max_lag_bytes: options.max_lag_bytes,
         };
-        Ok((intake, groups, handle))
+        let thread = JournalThread {
+            journal,
+            requests,
+            to_worker,
+            clock,
+            progress,
+            metrics,
+            last_at: options.last_accepted,
+            options,
+            retention_looked: Instant::now(),
+            stopping: Arc::clone(&intake.stopping),
+        };
+        (intake, groups, thread)
     }
 
     /// How far journal and worker are.
