@@ -10,6 +10,8 @@ pub mod day;
 pub mod journal;
 pub mod limits;
 mod record;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod state;
 #[cfg(test)]
 mod testing;

@@ -70,7 +70,7 @@ pub(super) fn of_tenant(of: Space, tenant: &TenantId) -> Vec<u8> {
     key
 }
 
-pub(super) fn meta() -> Vec<u8> {
+pub(crate) fn meta() -> Vec<u8> {
     space(Space::Meta)
 }
 
@@ -169,6 +169,12 @@ pub(super) fn outbox(tenant: &TenantId, window: OutboxWindow) -> Vec<u8> {
 /// The window at the end of an `outbox` key.
 pub(super) fn window_of_outbox(key: &[u8]) -> Option<OutboxWindow> {
     key.last_chunk().map(|bytes| OutboxWindow(u64::from_be_bytes(*bytes)))
+}
+
+/// Whether a key is that of an outbox record.
+#[cfg(feature = "simulation")]
+pub(crate) fn is_outbox(key: &[u8]) -> bool {
+    key.first() == Some(&(Space::Outbox as u8))
 }
 
 pub(super) fn dead_letter(tenant: &TenantId, seq: Seq) -> Vec<u8> {

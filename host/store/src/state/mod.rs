@@ -9,7 +9,7 @@
 
 mod capturing;
 mod dead_letters;
-mod keys;
+pub(crate) mod keys;
 pub(crate) mod kv;
 mod mark;
 mod memory;
@@ -118,6 +118,12 @@ impl State {
     #[must_use]
     pub fn in_memory() -> State {
         State::over(Arc::new(memory::MemoryKv::default()), Meta::default(), None)
+    }
+
+    /// Over pairs that somebody else keeps, as they are.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn over_pairs(kv: Arc<dyn Kv>, meta: Meta) -> State {
+        State::over(kv, meta, None)
     }
 
     fn over(kv: Arc<dyn Kv>, meta: Meta, mark: Option<mark::Mark>) -> State {
