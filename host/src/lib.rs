@@ -1,0 +1,28 @@
+//! Everything the `donjon` binary can do, as a library, so that the fuzz targets reach the doors that strangers' bytes
+//! come through. Nothing else is public: the product is the binary. Everything it can do is a command of `cli`;
+//! everything with a life cycle is wired in `serve`.
+
+#![recursion_limit = "256"]
+
+mod api;
+mod cli;
+mod clock;
+mod config;
+mod disk_space;
+mod http;
+mod ingest;
+mod intake;
+mod json;
+mod plugin_kv;
+mod plugins;
+mod rules;
+mod serve;
+mod telemetry;
+mod time;
+mod worker;
+
+/// Runs the command line of this process and says how it ended.
+#[must_use]
+pub fn run() -> std::process::ExitCode {
+    cli::run()
+}
