@@ -180,20 +180,20 @@ pub struct PluginHost {
 pub struct Plugin {
     /// Capabilities beyond log, clock and config.
     pub grants: Vec<String>,
-    /// What happens when it fails.
-    pub policy: PluginPolicy,
+    /// What happens when it fails; if nothing is said, a correlator that takes rules is required, others are optional.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PluginPolicy>,
     /// Handed to the plugin.
     pub config: BTreeMap<String, serde_json::Value>,
 }
 
-/// What happens to a batch when a plugin fails on all of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What happens to alerts when a plugin is missing or fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PluginPolicy {
-    /// The alerts go on without it.
-    #[default]
+    /// The alerts go on without it, and say so.
     Optional,
-    /// The line is held until it works again.
+    /// The line is held until it works.
     Required,
 }
 

@@ -80,12 +80,44 @@ pub fn draft_from_json(body: &Value) -> Result<RuleDraft, Rejection> {
     fields.draft(condition, branches)
 }
 
-/// Reads the settings of a policy that a plugin brings along: a rule without a condition.
+/// What the settings of a policy may say: a rule, but for its condition.
+const POLICY_FIELDS: [&str; 18] = [
+    "ruleName",
+    "timeframeInSeconds",
+    "timeUnit",
+    "groupDescription",
+    "requireApprove",
+    "resolveOn",
+    "createOn",
+    "incidentNameTemplate",
+    "incidentPrefix",
+    "multiLevel",
+    "multiLevelPropertyName",
+    "threshold",
+    "assignee",
+    "enabled",
+    "priority",
+    "stopOnMatch",
+    "groupingCriteria",
+    "onMissingGroup",
+];
+
+/// Reads the settings of a policy that a plugin brings along, as JSON text: a rule without a condition. Strict, because
+/// nobody else would find a misspelt field; empty text is an empty object.
 ///
 /// # Errors
-/// When a field does not fit.
-pub fn policy_from_json(settings: &Value, plugin: &str) -> Result<RuleDraft, Rejection> {
-    let mut body = settings.as_object().cloned().unwrap_or_default();
+/// When it is no JSON object, or has an unknown field, or a field does not fit.
+pub fn policy_from_json(settings: &str, plugin: &str) -> Result<RuleDraft, Rejection> {
+    let told = |message: String| Rejection::Faults(vec![fault("settings", message)]);
+    let text = if settings.trim().is_empty() { "{}" } else { settings };
+    let parsed: Value = serde_json::from_str(text).map_err(|error| told(format!("malformed JSON: {error}")))?;
+    let Value::Object(mut body) = parsed else {
+        return Err(told("must be a JSON object".to_owned()));
+    };
+    if let Some(unknown) = body.keys().find(|key| !POLICY_FIELDS.contains(&key.as_str())) {
+        let there_are = POLICY_FIELDS.join(", ");
+        return Err(told(format!("unknown field {unknown}; there are: {there_are}")));
+    }
     for (field, default) in [
         ("ruleName", json!(plugin)),
         ("timeUnit", json!("seconds")),
@@ -369,5 +401,25 @@ mod tests {
         check(json!({"groupingCriteria": [5]}), Err("groupingCriteria"));
         check(json!({"priority": 1e12}), Err("priority"));
         check(json!({"enabled": "yes"}), Err("enabled: must be true or false"));
+    }
+
+    #[test]
+    fn settings_of_a_policy_are_parsed_strictly() {
+        let refused = |settings: &str, part: &str| {
+            let error = policy_from_json(settings, "p").unwrap_err().to_string();
+            assert!(error.contains(part), "{settings}: {error}");
+        };
+        assert_eq!(policy_from_json("", "p").unwrap().timeframe_seconds, 600);
+        assert_eq!(
+            policy_from_json(r#"{"ruleName": "R", "threshold": 3}"#, "p")
+                .unwrap()
+                .threshold,
+            3
+        );
+        refused("window: 5", "malformed JSON");
+        refused("[]", "must be a JSON object");
+        refused(r#"{"timeframe": 60}"#, "unknown field timeframe");
+        refused(r#"{"threshold": "many"}"#, "threshold: must be a whole number");
+        refused(r#"{"celQuery": "true"}"#, "unknown field celQuery");
     }
 }

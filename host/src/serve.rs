@@ -16,11 +16,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::disk_space::DiskSpace;
 use crate::http::auth::Auth;
 use crate::http::{App, Shared};
 use crate::intake::{Intake, IntakeOptions, Progress};
+use crate::rule_changes::RuleChanges;
 use crate::telemetry::{self, Metrics};
 use crate::worker::{CheckpointKeeper, Worker, WorkerError, WorkerParts};
 
@@ -77,6 +78,7 @@ async fn serve(config: Config, options: RunOptions) -> anyhow::Result<()> {
     let plugins = plugin_wiring::start(&config, &opened.dir, &state, &metrics).await?;
     let listener = bind(config.server.listen).await?;
     let path = start_path(&config, opened, &clock, &metrics, &plugins, &stopping)?;
+    let state_for_rules = state.clone();
     let app: Shared = Arc::new(App {
         state,
         journal,
@@ -85,7 +87,9 @@ async fn serve(config: Config, options: RunOptions) -> anyhow::Result<()> {
         auth,
         limits: config.ingest.clone(),
         metrics,
+        rule_changes: RuleChanges::new(state_for_rules, plugins.directory.set()),
         plugins: plugins.directory,
+        line: plugins.line,
         plugin_changes: plugins.changes,
         committed: path.committed.clone(),
         replayed: path.replayed.clone(),
@@ -161,7 +165,7 @@ fn start_path(
         plugins: plugins.directory.set(),
         pending_kv: plugins.pending_kv.clone(),
         stopping: stopping.clone(),
-        required_plugins: required_plugins(config),
+        line: Arc::clone(&plugins.line),
         pause: Arc::new(std::thread::sleep),
         replay_to,
         progress,
@@ -236,16 +240,6 @@ fn say_address(address: SocketAddr) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "listening on http://{address}").context("write to standard output")?;
     out.flush().context("write to standard output")
-}
-
-fn required_plugins(config: &Config) -> Vec<String> {
-    let required = |plugin: &config::Plugin| plugin.policy == config::PluginPolicy::Required;
-    config
-        .plugins
-        .iter()
-        .filter(|(_, plugin)| required(plugin))
-        .map(|(name, _)| name.clone())
-        .collect()
 }
 
 fn spawn_worker(

@@ -1,6 +1,8 @@
 //! Logs and metrics. Names are `<area>_<noun>_<unit>[_total]` with the prefix `donjon_`; labels are bounded and never
 //! contain fingerprints, tenants or rule names. Knows nothing of what it counts.
 
+mod plugin_metrics;
+
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -13,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
+pub use plugin_metrics::PluginMetrics;
 
 /// Starts logging to standard error, so that standard output stays for answers.
 ///
@@ -76,6 +79,12 @@ pub struct Metrics {
     pub plugin_failures: Family<PluginLabel, Counter>,
     /// Loads of plugins: `loaded`, `rejected`, `unloaded`.
     pub plugin_loads: Family<Kind, Counter>,
+    /// What plugins count themselves.
+    pub plugins: PluginMetrics,
+    /// Tenants for which a plugin does not have the newest rules.
+    pub rules_refused: Gauge<i64, AtomicI64>,
+    /// 1 while the line is held.
+    pub line_held: Gauge<i64, AtomicI64>,
     /// Size of derived state.
     pub state_bytes: Gauge<u64, AtomicU64>,
     /// Size of the journal.
@@ -99,6 +108,9 @@ impl Default for Metrics {
             rule_errors: Counter::default(),
             plugin_failures: Family::default(),
             plugin_loads: Family::default(),
+            plugins: PluginMetrics::default(),
+            rules_refused: Gauge::default(),
+            line_held: Gauge::default(),
             state_bytes: Gauge::default(),
             journal_bytes: Gauge::default(),
         };
@@ -173,6 +185,11 @@ impl Metrics {
             "Alerts that a plugin failed on",
             self.plugin_failures.clone(),
         );
+        self.plugins.register(r);
+        let text = "Tenants whose newest rules a plugin did not take; older ones are in force";
+        r.register("rules_refused", text, self.rules_refused.clone());
+        let text = "1 while a required plugin holds the line, see /readyz";
+        r.register("line_held", text, self.line_held.clone());
         r.register("plugin_loads", "Loads of plugins by outcome", self.plugin_loads.clone());
         r.register_with_unit(
             "state_size",

@@ -3,12 +3,15 @@
 mod command_line;
 mod compatibility;
 mod crash;
+mod foreign_verdicts;
 mod full_disk;
 mod guests;
 mod monitoring;
 mod reading;
 mod recovery;
 mod reload;
+mod required;
+mod rule_changes;
 mod scenarios;
 mod stopping;
 mod tidy;

@@ -51,7 +51,7 @@ const FORBIDDEN_CRATES: [(&str, &[&str], &[&str]); 6] = [
 
 /// Modules of the host, each with the modules that it may name. Arrows go down only; `api` and `ingest` never meet, but
 /// for the router that `api` puts together.
-const HOST_EDGES: [(&str, &[&str]); 17] = [
+const HOST_EDGES: [(&str, &[&str]); 19] = [
     ("main", &[]),
     (
         "lib",
@@ -65,8 +65,10 @@ const HOST_EDGES: [(&str, &[&str]); 17] = [
             "ingest",
             "intake",
             "json",
+            "line",
             "plugin_kv",
             "plugins",
+            "rule_changes",
             "rules",
             "serve",
             "telemetry",
@@ -84,18 +86,44 @@ const HOST_EDGES: [(&str, &[&str]); 17] = [
             "disk_space",
             "http",
             "intake",
+            "line",
             "plugin_kv",
             "plugins",
+            "rule_changes",
             "rules",
             "telemetry",
             "worker",
         ],
     ),
-    ("api", &["http", "json", "plugins", "rules", "time", "ingest"]),
+    ("line", &[]),
+    ("rule_changes", &["rules"]),
+    (
+        "api",
+        &[
+            "http",
+            "json",
+            "line",
+            "plugins",
+            "rule_changes",
+            "rules",
+            "time",
+            "ingest",
+        ],
+    ),
     ("ingest", &["http", "intake", "json", "telemetry", "time"]),
     (
         "http",
-        &["clock", "config", "ingest", "intake", "plugins", "rules", "telemetry"],
+        &[
+            "clock",
+            "config",
+            "ingest",
+            "intake",
+            "line",
+            "plugins",
+            "rule_changes",
+            "rules",
+            "telemetry",
+        ],
     ),
     (
         "worker",
@@ -104,6 +132,7 @@ const HOST_EDGES: [(&str, &[&str]); 17] = [
             "ingest",
             "intake",
             "json",
+            "line",
             "plugin_kv",
             "rules",
             "telemetry",

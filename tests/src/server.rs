@@ -24,6 +24,8 @@ pub struct ServerOptions {
     pub config: String,
     /// Further arguments.
     pub args: Vec<String>,
+    /// A required plugin is missing at first: do not wait until it is ready.
+    pub begins_held: bool,
 }
 
 /// A running server.
@@ -90,7 +92,9 @@ impl Server {
             log,
             dir,
         };
-        server.wait_ready()?;
+        if !options.begins_held {
+            server.wait_ready()?;
+        }
         Ok(server)
     }
 

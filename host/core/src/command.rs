@@ -1,6 +1,6 @@
 //! What people tell the engine. A command is an entry of the journal like an alert (I3) and is answered once applied.
 
-use crate::ids::{IncidentId, RuleId, Timestamp};
+use crate::ids::{IncidentId, RuleId, Seq, Timestamp};
 use crate::incident::IncidentStatus;
 use crate::rule::RuleDraft;
 
@@ -43,6 +43,15 @@ pub enum Command {
         /// Their positions in the journal.
         seqs: Option<Vec<u64>>,
     },
+    /// Judge alerts of a range of the journal again: those that a plugin did not see or failed on, by their newest event.
+    Rejudge {
+        /// The first position.
+        from: Seq,
+        /// The last position.
+        to: Seq,
+        /// Those that were judged, too.
+        all: bool,
+    },
 }
 
 /// What became of a command.
@@ -58,6 +67,8 @@ pub enum CommandOutcome {
     IncidentNotFound,
     /// The incident is not waiting for approval.
     NotACandidate,
+    /// So many alerts were judged again.
+    Rejudged(u64),
 }
 
 /// A rejected item, kept for people.

@@ -18,9 +18,9 @@ use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::http::Shared;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
-use crate::http::{App, Shared};
 
 /// Outbox records read at a time.
 const READ_RECORDS: usize = 64;

@@ -50,19 +50,20 @@ async fn healthz(State(app): State<Shared>) -> Response {
     Json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})).into_response()
 }
 
-/// The journal is replayed and the plugins are loaded.
+/// The journal is replayed, and no required plugin is missing or fails; `held` says which, and why.
 #[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200), (status = 503, description = "Not yet")))]
 async fn readyz(State(app): State<Shared>) -> Response {
     let replayed = *app.replayed.borrow();
     let progress = app.intake.progress();
-    let ready = replayed && !app.broken.load(Ordering::SeqCst) && !app.stopping.is_cancelled();
+    let held = app.line.held();
+    let ready = replayed && held.is_none() && !app.broken.load(Ordering::SeqCst) && !app.stopping.is_cancelled();
     let serving = app.plugins.set().load_full();
     let correlators = serving
         .plugins
         .iter()
         .filter(|plugin| plugin.role() == Role::Correlator);
     let body = json!({
-        "ready": ready, "journal_replayed": replayed,
+        "ready": ready, "journal_replayed": replayed, "held": held,
         "accepted": progress.accepted().0, "applied": progress.applied().0,
         "plugins": serving.plugins.len(), "correlators": correlators.count(),
     });
@@ -79,6 +80,9 @@ async fn readyz(State(app): State<Shared>) -> Response {
 async fn metrics(State(app): State<Shared>) -> Response {
     app.metrics.state_bytes.set(app.state.size_on_disk().unwrap_or(0));
     app.metrics.journal_bytes.set(app.journal.bytes());
+    app.metrics.plugins.read(&app.plugins.set().load());
+    app.metrics.line_held.set(app.line.held().is_some().into());
+    app.metrics.rules_refused.set(app.line.refused_count());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], app.metrics.text()).into_response()
 }

@@ -11,6 +11,7 @@ mod incident_view;
 mod incidents;
 mod openapi;
 mod plugins;
+mod rejudge;
 mod rules;
 
 use axum::Router;
@@ -28,6 +29,7 @@ pub fn router(app: Shared, max_body_bytes: usize, test_clock: bool) -> Router {
         .merge(incidents::routes())
         .merge(rules::routes())
         .merge(plugins::routes())
+        .merge(rejudge::routes())
         .merge(events::routes())
         .merge(health::routes());
     let (router, document) = documented.split_for_parts();

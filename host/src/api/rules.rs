@@ -14,6 +14,7 @@ use super::alerts::blocking;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::{App, Shared};
+use crate::rule_changes::Refusal;
 use crate::rules::{draft_from_json, to_json};
 
 /// The routes of this module.
@@ -32,8 +33,11 @@ async fn list(State(app): State<Shared>, caller: Caller) -> Result<Json<Vec<Valu
     blocking(move || {
         let offered = app.state.tenant(&caller.tenant)?.offered;
         let rules = app.state.rules(&caller.tenant)?;
-        let view =
-            |rule: &donjon_core::Rule| Ok(to_json(rule, &app.state.rule_stats(&caller.tenant, &rule.id)?, offered));
+        let view = |rule: &donjon_core::Rule| {
+            let mut view = to_json(rule, &app.state.rule_stats(&caller.tenant, &rule.id)?, offered);
+            tell_trouble(&app, &caller.tenant, rule, &mut view);
+            Ok(view)
+        };
         rules
             .iter()
             .filter(|rule| !rule.deleted)
@@ -98,10 +102,13 @@ async fn replace(
 #[utoipa::path(delete, path = "/rules/{id}", tag = "rules", params(("id" = String, Path)), responses((status = 200), (status = 404)))]
 async fn delete(State(app): State<Shared>, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     caller.may_change()?;
-    match app
-        .command(&caller, Command::DeleteRule { id: RuleId::from(id) })
-        .await?
-    {
+    let command = Command::DeleteRule { id: RuleId::from(id) };
+    let _turn = app
+        .rule_changes
+        .check(&caller.tenant, &command)
+        .await
+        .map_err(refused)?;
+    match app.command(&caller, command).await? {
         CommandOutcome::Applied => Ok(Json(json!({"message": "Rule deleted"}))),
         _ => Err(ApiError::not_found("Rule not found")),
     }
@@ -148,6 +155,11 @@ async fn validate(_: State<Shared>, caller: Caller, body: Bytes) -> Result<Json<
 }
 
 async fn act(app: Shared, caller: Caller, command: Command, id: RuleId) -> Result<Json<Value>, ApiError> {
+    let _turn = app
+        .rule_changes
+        .check(&caller.tenant, &command)
+        .await
+        .map_err(refused)?;
     match app.command(&caller, command).await? {
         CommandOutcome::Applied => blocking(move || view(&app, &caller.tenant, &id).map(Json)).await,
         CommandOutcome::RuleExists => Err(ApiError::bad_request("a rule with this id exists")),
@@ -155,14 +167,36 @@ async fn act(app: Shared, caller: Caller, command: Command, id: RuleId) -> Resul
     }
 }
 
+/// A change that would not be in force is not taken.
+fn refused(refusal: Refusal) -> ApiError {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::Cap(_) => ApiError::unprocessable("body", text),
+        Refusal::Rule { .. } | Refusal::Together { .. } => ApiError::unprocessable("celQuery", text),
+        Refusal::State(error) => ApiError::from(error),
+        Refusal::Panicked => ApiError::internal("a check of rules panicked"),
+    }
+}
+
+/// Adds what plugins did not take of a rule: `refused` is null if all is in force.
+fn tell_trouble(app: &App, tenant: &TenantId, rule: &donjon_core::Rule, view: &mut Value) {
+    let told = app.line.trouble(tenant).into_iter().find_map(|(plugin, trouble)| {
+        let why = trouble.rules.get(&rule.id).cloned().or(trouble.refused)?;
+        Some(format!("{plugin}: {why}"))
+    });
+    view["refused"] = told.into();
+}
+
 fn view(app: &App, tenant: &TenantId, id: &RuleId) -> Result<Value, ApiError> {
     let rule = app.state.rule(tenant, id)?.filter(|rule| !rule.deleted);
     let rule = rule.ok_or_else(|| ApiError::not_found("Rule not found"))?;
-    Ok(to_json(
+    let mut view = to_json(
         &rule,
         &app.state.rule_stats(tenant, id)?,
         app.state.tenant(tenant)?.offered,
-    ))
+    );
+    tell_trouble(app, tenant, &rule, &mut view);
+    Ok(view)
 }
 
 fn parse(body: &Bytes) -> Result<Value, ApiError> {

@@ -1,9 +1,24 @@
-//! `donjon alert send`.
+//! `donjon alert send` and `donjon alert rejudge`.
 
 use serde_json::Value;
 
 use super::client::{ClientOptions, Method, read_input};
 use super::output::{Output, at, print, say};
+
+/// Has alerts judged again that no correlator saw, or that a plugin failed on; with `all` the others, too.
+///
+/// # Errors
+/// When the server refuses the range.
+pub fn rejudge(client: &ClientOptions, from: u64, to: u64, all: bool) -> anyhow::Result<()> {
+    let body = serde_json::json!({"from": from, "to": to, "all": all}).to_string();
+    let answer = client.call(
+        Method::Post,
+        "/alerts/rejudge",
+        Some(body.as_bytes()),
+        "application/json",
+    )?;
+    say(format_args!("judged again: {}", at(&answer, "judged")))
+}
 
 /// Sends a body; prints outcomes with `wait`.
 ///

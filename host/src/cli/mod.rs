@@ -127,6 +127,8 @@ toolchain with its library source (`make setup` fetches one where rustup cannot)
 
 #[derive(Subcommand)]
 enum AlertCommand {
+    /// Judge alerts again that no correlator saw, or that a plugin failed on, by their positions in the journal.
+    Rejudge(RejudgeArgs),
     /// Send alerts: an object, a list, or lines of JSON.
     Send {
         /// A file, or - for standard input.
@@ -143,6 +145,21 @@ enum AlertCommand {
         #[arg(short, long, default_value = "table")]
         output: Output,
     },
+}
+
+#[derive(Args)]
+struct RejudgeArgs {
+    /// First position in the journal; the reason on an alert names its own.
+    #[arg(long)]
+    from: u64,
+    /// Last position; beyond the end of the journal means up to its end.
+    #[arg(long)]
+    to: u64,
+    /// Also alerts that were judged.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    client: ClientOptions,
 }
 
 #[derive(Subcommand)]
@@ -251,6 +268,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
             client,
             output,
         }) => alert::send(&client, &file, provider.as_deref(), wait, output),
+        Command::Alert(AlertCommand::Rejudge(args)) => alert::rejudge(&args.client, args.from, args.to, args.all),
         Command::Incident(IncidentCommand::List {
             status,
             severity,

@@ -15,7 +15,9 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::config::Ingest;
 use crate::intake::{Applied, Intake, Item};
+use crate::line::LineStatus;
 use crate::plugins::PluginDirectory;
+use crate::rule_changes::RuleChanges;
 use crate::telemetry::Metrics;
 use auth::{Auth, Caller};
 use error::ApiError;
@@ -41,6 +43,10 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// The plugins.
     pub plugins: PluginDirectory,
+    /// What holds the line, or hampers it.
+    pub line: Arc<LineStatus>,
+    /// Tries changes of rules before they are taken.
+    pub rule_changes: RuleChanges,
     /// Grows with every change in the plugin directory.
     pub plugin_changes: watch::Receiver<u64>,
     /// Everything up to this entry is committed.

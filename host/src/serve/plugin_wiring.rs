@@ -1,5 +1,6 @@
 //! Where runtime, plugin directory and committed state meet: neither of them knows the others.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +15,11 @@ use donjon_store::{DataDir, StateReader};
 use tokio::sync::watch;
 
 use crate::config::{self, Config};
+use crate::line::{LineStatus, Policy};
 use crate::plugin_kv::{PendingKv, PluginKv};
 use crate::plugins::{PluginConfig, PluginDirectory, PluginEvent, PluginOptions, PluginPolicy, Preconfigure};
 use crate::telemetry::{Kind, Metrics};
+use crate::worker::check_policies;
 
 /// The caps on plugins, as configured.
 fn limits(config: &Config) -> Limits {
@@ -45,6 +48,8 @@ fn runtime(config: &Config, dir: &DataDir) -> anyhow::Result<Arc<Runtime>> {
 pub struct Started {
     /// The directory.
     pub directory: PluginDirectory,
+    /// What holds the line, or hampers it.
+    pub line: Arc<LineStatus>,
     /// For clients that follow changes.
     pub changes: watch::Receiver<u64>,
     /// For the worker: what plugins wrote in the running batch.
@@ -97,8 +102,10 @@ pub async fn start(
         changes.clone(),
         plugin_dir.clone(),
     ));
+    let line = Arc::new(LineStatus::new(policies(config), directory.set()));
     Ok(Started {
         directory,
+        line,
         changes,
         pending_kv,
     })
@@ -124,21 +131,34 @@ async fn warn_without_correlator(set: Arc<ArcSwap<PluginSet>>, mut changes: watc
     }
 }
 
+/// What was said about single plugins; the others follow their role.
+fn policies(config: &Config) -> BTreeMap<String, Policy> {
+    let policy = |policy| match policy {
+        config::PluginPolicy::Optional => Policy::Optional,
+        config::PluginPolicy::Required => Policy::Required,
+    };
+    let named = config.plugins.iter();
+    named
+        .filter_map(|(name, plugin)| Some((name.clone(), policy(plugin.policy?))))
+        .collect()
+}
+
 fn settings(plugin: &config::Plugin) -> PluginConfig {
     let table: serde_json::Map<String, serde_json::Value> = plugin.config.clone().into_iter().collect();
     PluginConfig {
         grants: plugin.grants.clone(),
         config: serde_json::Value::Object(table),
         policy: match plugin.policy {
-            config::PluginPolicy::Optional => PluginPolicy::Optional,
-            config::PluginPolicy::Required => PluginPolicy::Required,
+            Some(config::PluginPolicy::Required) => PluginPolicy::Required,
+            _ => PluginPolicy::Optional,
         },
     }
 }
 
-/// Gives a new correlator the committed rules of all tenants before it serves, off the hot path. The worker configures
-/// again what changed meanwhile.
+/// Refuses policies that do not fit, and gives a new correlator the committed rules of all tenants before it serves, off the
+/// hot path. The worker takes them over as they are, and configures again only what changed meanwhile.
 async fn configure(plugin: Arc<Plugin>, state: StateReader) -> Result<(), String> {
+    check_policies(plugin.as_ref())?;
     if plugin.role() != Role::Correlator || !plugin.description().takes_rules {
         return Ok(());
     }

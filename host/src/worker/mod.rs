@@ -4,8 +4,13 @@
 
 mod checkpoints;
 mod computed;
+mod judging;
+mod patches;
 mod policies;
+mod rejudge;
 mod replay;
+mod required;
+mod rule_sets;
 mod stages;
 
 use std::collections::HashMap;
@@ -14,12 +19,12 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use donjon_core::admit::{Admission, Dedup, admit};
-use donjon_core::command::{CommandOutcome, DeadLetter};
-use donjon_core::settle::{CommandMeta, RuleBook, apply_command, settle};
-use donjon_core::state::{StateError, StateView};
+use donjon_core::admit::{Dedup, admit};
+use donjon_core::command::{Command, CommandOutcome, DeadLetter};
+use donjon_core::settle::{CommandMeta, apply_command};
+use donjon_core::state::StateError;
 use donjon_core::working::{Working, WorkingLimits};
-use donjon_core::{Event, Seq, TenantId, Timestamp};
+use donjon_core::{Event, Seq, TenantId};
 use donjon_runtime::PluginSet;
 use donjon_store::journal::JournalReader;
 use donjon_store::{State, StateReader};
@@ -28,10 +33,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::disk_space::{DiskSpace, Line};
 use crate::intake::{Accepted, Applied, Item, Progress};
-use crate::json;
+use crate::line::LineStatus;
 use crate::plugin_kv::PendingKv;
 use crate::telemetry::{Kind, Metrics};
 pub use checkpoints::CheckpointKeeper;
+use judging::Pending;
+pub use policies::check as check_policies;
+use required::LastGood;
+use rule_sets::TenantRules;
 
 /// How long the worker waits for work before it looks after other things.
 const IDLE: Duration = Duration::from_millis(200);
@@ -59,8 +68,8 @@ pub struct WorkerParts {
     pub pending_kv: PendingKv,
     /// A stop was asked for: a held line is let go, and replayed at the next start.
     pub stopping: CancellationToken,
-    /// Names of plugins whose failure holds the line.
-    pub required_plugins: Vec<String>,
+    /// What holds the line, and whose failure does.
+    pub line: Arc<LineStatus>,
     /// Waits a while: the one way in which the worker sleeps, so that a test may drive it.
     pub pause: Pause,
     /// The newest entry of the journal before anything new was accepted: up to there it is read back.
@@ -83,18 +92,9 @@ pub struct WorkerParts {
 pub struct Worker {
     parts: WorkerParts,
     working: Working<StateReader>,
-    rule_books: HashMap<TenantId, Tenant>,
+    rule_books: HashMap<TenantId, TenantRules>,
+    last_good: LastGood,
     last_flush: Instant,
-}
-
-/// The rules of a tenant, as of the running batch (I9).
-struct Tenant {
-    version: u64,
-    plugin_generation: u64,
-    book: RuleBook,
-    columns: stages::ColumnPlan,
-    /// Computed attributes that rules or plugins read.
-    computed: Vec<&'static str>,
 }
 
 /// Derived state cannot be read or written any more; the process must stop, nothing accepted is lost.
@@ -125,6 +125,7 @@ impl Worker {
             parts,
             working,
             rule_books: HashMap::new(),
+            last_good: LastGood::default(),
             last_flush: Instant::now(),
         })
     }
@@ -217,10 +218,17 @@ impl Worker {
             tenant: entry.tenant.clone(),
             actor,
         };
-        let outcome = apply_command(&mut self.working, &meta, command)?;
+        let changes_rules = changes_rules(&command);
+        let outcome = match command {
+            Command::Rejudge { from, to, all } => {
+                let range = rejudge::Range { from, to, all };
+                CommandOutcome::Rejudged(self.rejudge(&entry.tenant, &range, entry.at)?)
+            }
+            command => apply_command(&mut self.working, &meta, command)?,
+        };
         self.commit(entry.seq)?;
-        if outcome == CommandOutcome::Applied {
-            self.rule_books.remove(&entry.tenant);
+        if changes_rules && let Some(rules) = self.rule_books.get_mut(&entry.tenant) {
+            rules.are_stale();
         }
         settle_waiter(entry.waiter, Applied::Command(outcome));
         Ok(())
@@ -234,7 +242,6 @@ impl Worker {
             return Ok(());
         };
         let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
-        let plugins = self.parts.plugins.load_full();
         let mut pending = Vec::with_capacity(entries.len());
         let mut waiters = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -264,107 +271,25 @@ impl Worker {
                 Item::Command { .. } => {}
             }
         }
-        for tenant in tenants_of(&pending) {
-            self.load_rules(&tenant, &plugins)?;
-            self.judge(&plugins, &tenant, &mut pending, now)?;
+        for judged in self.judge_batch(&mut pending, now)? {
+            self.settle_judged(judged, &mut pending)?;
         }
         self.commit(last)?;
         self.parts.progress.release_bytes(bytes);
         self.count(&pending, started);
         for event in pending {
             let outcome = outcome_name(event.admission.dedup);
+            let failure = event.failure();
             let applied = Applied::Event {
                 outcome,
                 incidents: event.incidents,
-                failure: event.plugin_failure,
+                failure,
             };
             waiters.push((event.waiter, applied));
         }
         for (waiter, applied) in waiters {
             settle_waiter(waiter, applied);
         }
-        Ok(())
-    }
-
-    /// Enriches, correlates and settles the new events of one tenant.
-    fn judge(
-        &mut self,
-        plugins: &Arc<PluginSet>,
-        tenant: &TenantId,
-        pending: &mut [Pending],
-        now: Timestamp,
-    ) -> Result<(), WorkerError> {
-        let mut news: Vec<&mut Pending> = pending
-            .iter_mut()
-            .filter(|event| event.admission.dedup != Dedup::Duplicate && event.event.tenant == *tenant)
-            .collect();
-        if news.is_empty() {
-            return Ok(());
-        }
-        let Some(rules) = self.rule_books.get_mut(tenant) else {
-            return Ok(());
-        };
-        self.working.tenant_mut(tenant)?.offered += news.len() as u64;
-        news.iter_mut().for_each(|event| computed::fill(event, &rules.computed));
-        let stage = stages::Stage {
-            metrics: &self.parts.metrics,
-            required: &self.parts.required_plugins,
-            current: &self.parts.plugins,
-            pending_kv: &self.parts.pending_kv,
-            stopping: &self.parts.stopping,
-            pause: &self.parts.pause,
-            tenant,
-            now,
-        };
-        for (plugin, write) in stage.enrich(plugins, &mut news)? {
-            self.working.put_plugin_kv(&plugin, write);
-        }
-        let correlated = stage.correlate(plugins, &mut news, rules)?;
-        for (plugin, write) in correlated.kv_writes {
-            self.working.put_plugin_kv(&plugin, write);
-        }
-        stages::note_rule_failures(
-            &mut self.working,
-            tenant,
-            &news,
-            &correlated.failures,
-            &self.parts.metrics,
-        )?;
-        for (position, event) in news.iter_mut().enumerate() {
-            let judged = stages::judged(event, position, &correlated.columns, &correlated.verdicts, &rules.book);
-            event.incidents = settle(&mut self.working, judged, json::to_text)?;
-        }
-        Ok(())
-    }
-
-    /// The rules of a tenant as committed, and the policies that plugins brought along; read again only when rules or
-    /// plugins changed.
-    fn load_rules(&mut self, tenant: &TenantId, plugins: &PluginSet) -> Result<(), WorkerError> {
-        let known = self.rule_books.get(tenant);
-        if known.is_some_and(|known| known.plugin_generation == plugins.generation) {
-            return Ok(());
-        }
-        let committed = self.working.committed();
-        let version = committed.tenant(tenant)?.rules_version;
-        let mut rules = committed.rules(tenant)?;
-        rules.extend(policies::as_rules(tenant, plugins));
-        let columns = self
-            .rule_books
-            .remove(tenant)
-            .map(|known| known.columns)
-            .unwrap_or_default();
-        let (book, plugin_generation) = (RuleBook::new(rules), plugins.generation);
-        let computed = computed::wanted(&book, plugins);
-        self.rule_books.insert(
-            tenant.clone(),
-            Tenant {
-                version,
-                plugin_generation,
-                book,
-                columns,
-                computed,
-            },
-        );
         Ok(())
     }
 
@@ -433,45 +358,16 @@ impl Worker {
     }
 }
 
-/// An event between admission and settling.
-pub struct Pending {
-    event: Event,
-    /// Where it was sent to, and whose key sent it.
-    sender: (String, String),
-    admission: Admission,
-    waiter: Option<(Arc<crate::intake::Waiter>, usize)>,
-    enrichments: Vec<(String, Option<String>)>,
-    plugin_failure: Option<String>,
-    incidents: Vec<donjon_core::IncidentId>,
-}
-
-impl Pending {
-    fn new(
-        event: Event,
-        sender: (String, String),
-        admission: Admission,
-        waiter: Option<(Arc<crate::intake::Waiter>, usize)>,
-    ) -> Pending {
-        Pending {
-            event,
-            sender,
-            admission,
-            waiter,
-            enrichments: Vec::new(),
-            plugin_failure: None,
-            incidents: Vec::new(),
-        }
+/// Whether the rules of the tenant are others afterwards. Everything else leaves the rule book, and what plugins compiled,
+/// as it is.
+fn changes_rules(command: &Command) -> bool {
+    match command {
+        Command::CreateRule { .. } | Command::UpdateRule { .. } | Command::DeleteRule { .. } => true,
+        Command::SetIncidentStatus { .. }
+        | Command::ConfirmIncident { .. }
+        | Command::DismissDeadLetters { .. }
+        | Command::Rejudge { .. } => false,
     }
-}
-
-fn tenants_of(pending: &[Pending]) -> Vec<TenantId> {
-    let mut tenants: Vec<TenantId> = Vec::new();
-    for event in pending {
-        if tenants.last() != Some(&event.event.tenant) && !tenants.contains(&event.event.tenant) {
-            tenants.push(event.event.tenant.clone());
-        }
-    }
-    tenants
 }
 
 fn outcome_name(dedup: Dedup) -> &'static str {

@@ -1,7 +1,7 @@
 //! Policies that correlators bring along instead of taking rules, as rules of the book. Knows no component.
 
 use donjon_core::rule::Rule;
-use donjon_core::{Seq, TenantId, Timestamp};
+use donjon_core::{RuleId, Seq, TenantId, Timestamp};
 use donjon_runtime::{PluginCalls, PluginSet, Role};
 
 use crate::rules::policy_from_json;
@@ -17,13 +17,17 @@ pub fn as_rules(tenant: &TenantId, plugins: &PluginSet) -> Vec<Rule> {
         .collect()
 }
 
+/// The identifier of a policy in the book: nobody else's rule or policy can have it.
+pub fn policy_id(plugin: &str, policy: &RuleId) -> RuleId {
+    RuleId::from(format!("{plugin}/{policy}"))
+}
+
 fn plugin_rules(tenant: &TenantId, plugin: &dyn PluginCalls) -> Vec<Rule> {
     let mut rules = Vec::new();
     for policy in &plugin.description().policies {
-        let settings = serde_json::from_str(&policy.settings).unwrap_or_default();
-        match policy_from_json(&settings, plugin.name()) {
+        match policy_from_json(&policy.settings, plugin.name()) {
             Ok(draft) => rules.push(Rule {
-                id: policy.id.clone(),
+                id: policy_id(plugin.name(), &policy.id),
                 tenant: tenant.clone(),
                 version: 1,
                 draft,
@@ -41,4 +45,20 @@ fn plugin_rules(tenant: &TenantId, plugin: &dyn PluginCalls) -> Vec<Rule> {
         }
     }
     rules
+}
+
+/// What is wrong with the policies of a plugin: settings that do not fit, or two of one identifier.
+pub fn check(plugin: &dyn PluginCalls) -> Result<(), String> {
+    let mut known = std::collections::BTreeSet::new();
+    for policy in &plugin.description().policies {
+        if policy.id.as_str().is_empty() {
+            return Err("a policy has an empty id; name it, verdicts name it too".to_owned());
+        }
+        if !known.insert(&policy.id) {
+            return Err(format!("two policies have one id: {}", policy.id));
+        }
+        policy_from_json(&policy.settings, plugin.name())
+            .map_err(|error| format!("settings of policy {} do not fit: {error}", policy.id))?;
+    }
+    Ok(())
 }

@@ -63,7 +63,8 @@ pub(super) fn run(worker: &mut Worker) -> Result<(), WorkerError> {
     Ok(())
 }
 
-fn accepted(entry: Entry) -> Option<Accepted> {
+/// An entry as it was on its way to the worker; none, with a word in the log, if it cannot be read as that.
+pub(super) fn accepted(entry: Entry) -> Option<Accepted> {
     let item = match entry.body {
         EntryBody::Alert {
             event_id,

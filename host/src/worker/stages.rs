@@ -5,47 +5,52 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use donjon_core::batch::{Batch, Change, Column, Findings, KvWrite, RuleFailure, RuleSpec, Scalar, Verdict, Wants};
-use donjon_core::branch_set::BranchSet;
+use donjon_core::batch::{Batch, Column, Findings, KvWrite, RuleFailure, Scalar, Verdict, Wants};
 use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
 use donjon_core::rule::RuleError;
-use donjon_core::settle::{Judged, Judgement, RuleBook};
+use donjon_core::settle::LiveRule;
 use donjon_core::state::{StateError, StateView};
-use donjon_core::value::split_path;
 use donjon_core::working::Working;
-use donjon_core::{GroupKey, TenantId, Timestamp};
-use donjon_runtime::{Configured, PluginCalls, PluginSet, Role};
-
+use donjon_core::{RuleId, TenantId, Timestamp};
+use donjon_runtime::{CorrelateOutcome, PluginCalls, PluginSet, Role};
 use tokio_util::sync::CancellationToken;
 
-use super::{Pause, Pending, RETRY, Tenant, WorkerError};
+use super::required::{Attempt, LastGood};
+use super::rule_sets::{InForce, Plan, TenantRules};
+use super::{Pause, Pending, WorkerError, patches};
 use crate::json;
+use crate::line::LineStatus;
 use crate::plugin_kv::PendingKv;
 use crate::telemetry::{Metrics, PluginLabel};
 
-/// What a patch may not touch: identity, status and time of an alert (I5).
-const FIXED_ATTRIBUTES: [&str; 5] = ["id", "event_id", "fingerprint", "status", "lastReceived"];
-
 /// Alerts of one call, so that a call stays far below its time limit with thousands of rules.
 const CALL_ALERTS: usize = 512;
+/// What an alert is told that nobody compared with rules.
+const UNSEEN: &str =
+    "no correlator is loaded, no rule was evaluated; once one is, judge it again by its journal position";
+/// A plugin spoke of a rule that it was not given, or of a policy that is not its own.
+const FOREIGN: &str = "names a rule or policy that is not its own";
 
-/// The columns that each correlator reads for one tenant's rules; forgotten when the rules change.
-#[derive(Default)]
-pub struct ColumnPlan {
-    by_plugin: HashMap<String, Planned>,
+/// Why a batch is not judged to its end.
+pub enum Interrupted {
+    /// Other plugins serve: the batch begins anew.
+    PluginsChanged,
+    /// The worker ends.
+    Ended(WorkerError),
 }
 
-struct Planned {
-    hash: String,
-    columns: Arc<Vec<Column>>,
+impl<E: Into<WorkerError>> From<E> for Interrupted {
+    fn from(error: E) -> Interrupted {
+        Interrupted::Ended(error.into())
+    }
 }
 
 /// One tenant's part of a batch.
 pub struct Stage<'a> {
     /// Counters.
     pub metrics: &'a Metrics,
-    /// Plugins whose failure holds the line.
-    pub required: &'a [String],
+    /// What holds the line.
+    pub line: &'a LineStatus,
     /// The plugins that serve now: only looked at while a required plugin holds the line.
     pub current: &'a ArcSwap<PluginSet>,
     /// What plugins wrote in this batch.
@@ -54,22 +59,42 @@ pub struct Stage<'a> {
     pub stopping: &'a CancellationToken,
     /// Waits a while.
     pub pause: &'a Pause,
+    /// What required plugins judged last.
+    pub last_good: &'a mut LastGood,
     /// Whose alerts.
     pub tenant: &'a TenantId,
     /// Batch time.
     pub now: Timestamp,
 }
 
-/// Who gave verdicts, and the columns it was handed.
-pub type Source = (Arc<dyn PluginCalls>, Arc<Vec<Column>>);
+/// Who gave verdicts: a plugin, and what it was handed.
+pub struct Source {
+    /// The plugin.
+    pub plugin: Arc<dyn PluginCalls>,
+    /// Its columns; none if it was handed documents.
+    pub columns: Arc<Vec<Column>>,
+}
 
-/// What all correlators found: columns and verdicts a plugin.
+/// A verdict that counts.
+#[derive(Clone)]
+pub struct Found {
+    /// Position of the plugin among the sources.
+    pub source: usize,
+    /// Place of the rule in the order of the book.
+    pub place: usize,
+    /// The rule.
+    pub rule: Arc<LiveRule>,
+    /// What the plugin said.
+    pub verdict: Verdict,
+}
+
+/// What all plugins found on one tenant's alerts.
 #[derive(Default)]
 pub struct Correlated {
-    /// The plugins, each with the columns it was handed.
-    pub columns: Vec<Source>,
-    /// Verdicts by position of the event: position of the plugin, and the verdict.
-    pub verdicts: Vec<Vec<(usize, Verdict)>>,
+    /// Who was asked.
+    pub sources: Vec<Source>,
+    /// Verdicts by position of the event.
+    pub verdicts: Vec<Vec<Found>>,
     /// Rules that could not be evaluated.
     pub failures: Vec<RuleFailure>,
     /// Writes of plugins to their own data.
@@ -77,20 +102,50 @@ pub struct Correlated {
 }
 
 impl Correlated {
-    /// Takes over the findings on a slice whose first alert has the position `first` in the batch.
-    fn take(&mut self, plugin: &Arc<dyn PluginCalls>, columns: Arc<Vec<Column>>, findings: Findings, first: usize) {
-        let at = self.columns.len();
-        self.columns.push((Arc::clone(plugin), columns));
+    /// Takes over the findings on a slice whose first alert has the position `first` in the batch. A plugin speaks for
+    /// the rules it took and for its own policies (I5): the number of findings on anything else is answered.
+    fn take(&mut self, plugin: &Arc<dyn PluginCalls>, in_force: &InForce, findings: Findings, first: usize) -> u64 {
+        let (source, mut foreign) = (self.sources.len(), 0);
+        self.sources.push(Source {
+            plugin: Arc::clone(plugin),
+            columns: in_force.columns.clone().unwrap_or_default(),
+        });
+        let mut known: HashMap<RuleId, Option<(usize, Arc<LiveRule>)>> = HashMap::new();
+        let mut rule_of = |named: &RuleId| {
+            if let Some(found) = known.get(named) {
+                return found.clone();
+            }
+            let found = in_force
+                .rule(plugin.name(), named)
+                .map(|(place, rule)| (place, Arc::clone(rule)));
+            known.insert(named.clone(), found.clone());
+            found
+        };
         for verdict in findings.verdicts {
+            let Some((place, rule)) = rule_of(&verdict.rule) else {
+                foreign += 1;
+                continue;
+            };
             if let Some(verdicts) = self.verdicts.get_mut(first + verdict.alert) {
-                verdicts.push((at, verdict));
+                verdicts.push(Found {
+                    source,
+                    place,
+                    rule,
+                    verdict,
+                });
             }
         }
-        let failures = findings.failures.into_iter();
-        self.failures.extend(failures.map(|failure| RuleFailure {
-            alert: first + failure.alert,
-            ..failure
-        }));
+        for failure in findings.failures {
+            match rule_of(&failure.rule) {
+                Some((_, rule)) => self.failures.push(RuleFailure {
+                    alert: first + failure.alert,
+                    rule: rule.rule.id.clone(),
+                    message: failure.message,
+                }),
+                None => foreign += 1,
+            }
+        }
+        foreign
     }
 }
 
@@ -98,24 +153,33 @@ impl Stage<'_> {
     /// Lets every enricher propose patches, and applies what is allowed.
     ///
     /// # Errors
-    /// When a stop was asked for while a required plugin held the line.
+    /// When a stop was asked for, or other plugins serve, while a required plugin held the line.
     pub fn enrich(
-        &self,
+        &mut self,
         plugins: &PluginSet,
         events: &mut [&mut Pending],
-    ) -> Result<Vec<(String, KvWrite)>, WorkerError> {
+    ) -> Result<Vec<(String, KvWrite)>, Interrupted> {
         let mut kv_writes = Vec::new();
         for plugin in of_role(plugins, Role::Enricher) {
+            let columns = wanted_columns(plugin.as_ref());
             for slice in events.chunks_mut(CALL_ALERTS) {
-                let outcome = self.until_it_works(plugin, slice.len(), |plugin| {
-                    let outcome = plugin.enrich(self.batch(slice, wanted_columns(plugin.as_ref()).as_deref()));
-                    let failed = outcome.failed.len();
-                    (outcome, failed)
+                let outcome = self.until_it_works(plugin.as_ref(), plugins.generation, slice.len(), |stage| {
+                    let batch = stage.batch(slice, columns.as_deref());
+                    let first_alert = batch.slice(0..1);
+                    let outcome = plugin.enrich(batch);
+                    let (failed, why) = failed_of(&outcome.failed);
+                    Attempt {
+                        outcome,
+                        failed,
+                        why,
+                        first_alert,
+                    }
                 })?;
                 self.note_failed(plugin.as_ref(), slice, &outcome.failed);
                 for patch in outcome.patches {
                     if let Some(event) = slice.get_mut(patch.alert) {
-                        apply_patch(plugin.name(), event, patch.changes);
+                        event.keep_original();
+                        patches::apply(plugin.name(), event, patch.changes);
                     }
                 }
                 self.take_writes(plugin.as_ref(), outcome.kv_writes, &mut kv_writes);
@@ -127,65 +191,87 @@ impl Stage<'_> {
     /// Lets every correlator judge the batch.
     ///
     /// # Errors
-    /// When a stop was asked for while a required plugin held the line.
+    /// When a stop was asked for, or other plugins serve, while a required plugin held the line.
     pub fn correlate(
-        &self,
+        &mut self,
         plugins: &PluginSet,
         events: &mut [&mut Pending],
-        rules: &mut Tenant,
-    ) -> Result<Correlated, WorkerError> {
+        rules: &mut TenantRules,
+    ) -> Result<Correlated, Interrupted> {
         let mut correlated = Correlated {
             verdicts: vec![Vec::new(); events.len()],
             ..Correlated::default()
         };
+        let mut seen = false;
         for plugin in of_role(plugins, Role::Correlator) {
-            if plugin.description().takes_rules && !has_conditions(rules) {
+            seen = true;
+            if plugin.description().takes_rules && !rules.has_conditions() {
                 continue;
             }
             let mut first = 0;
             for slice in events.chunks_mut(CALL_ALERTS) {
-                let (columns, outcome) = self.until_it_works(plugin, slice.len(), |plugin| {
-                    let columns = self.plan(plugin, rules);
-                    let batch = self.batch(slice, columns.as_ref().map(|columns| columns.as_slice()));
-                    let outcome = plugin.correlate(batch);
-                    let failed = outcome.failed.len();
-                    ((columns.unwrap_or_default(), outcome), failed)
-                })?;
+                let (plan, outcome) =
+                    self.until_it_works(plugin.as_ref(), plugins.generation, slice.len(), |stage| {
+                        let plan = rules.plan(plugin.as_ref(), stage.tenant, stage.line);
+                        stage.correlate_once(plugin.as_ref(), slice, plan)
+                    })?;
                 self.note_failed(plugin.as_ref(), slice, &outcome.failed);
-                correlated.take(plugin, columns, outcome.findings, first);
+                if let Some(plan) = plan {
+                    if let Some(text) = &plan.refused {
+                        let every: Vec<_> = (0..slice.len()).map(|at| (at, text.clone())).collect();
+                        self.note_failed(plugin.as_ref(), slice, &every);
+                    }
+                    let foreign = correlated.take(plugin, &plan.in_force, outcome.findings, first);
+                    self.note_dropped(plugin.as_ref(), FOREIGN, foreign);
+                }
                 self.take_writes(plugin.as_ref(), outcome.kv_writes, &mut correlated.kv_writes);
                 first += slice.len();
+            }
+        }
+        if !seen {
+            for event in events.iter_mut() {
+                event.note_failure(format!("{UNSEEN}: {}", event.event.seq));
             }
         }
         Ok(correlated)
     }
 
-    /// Calls a plugin; a required one that fails on every alert of a slice is called until it works, or until the plugin
-    /// that took its place does. The journal fills up to its limit meanwhile.
-    fn until_it_works<T>(
+    /// One call; without rules in force every alert has failed.
+    fn correlate_once(
         &self,
-        plugin: &Arc<dyn PluginCalls>,
-        alerts: usize,
-        mut call: impl FnMut(&Arc<dyn PluginCalls>) -> (T, usize),
-    ) -> Result<T, WorkerError> {
-        let mut plugin = Arc::clone(plugin);
-        loop {
-            let (outcome, failed) = call(&plugin);
-            let required = self.required.iter().any(|name| name == plugin.name());
-            if !required || failed < alerts || alerts < 2 {
-                return Ok(outcome);
+        plugin: &dyn PluginCalls,
+        slice: &[&mut Pending],
+        plan: Result<Plan, String>,
+    ) -> Attempt<(Option<Plan>, CorrelateOutcome)> {
+        match plan {
+            Ok(plan) => {
+                let columns = plan.in_force.columns.as_ref().map(|columns| columns.as_slice());
+                let batch = self.batch(slice, columns);
+                let first_alert = batch.slice(0..1);
+                let outcome = plugin.correlate(batch);
+                let (failed, why) = failed_of(&outcome.failed);
+                let outcome = (Some(plan), outcome);
+                Attempt {
+                    outcome,
+                    failed,
+                    why,
+                    first_alert,
+                }
             }
-            tracing::error!(
-                plugin = plugin.name(),
-                "required plugin fails on every alert; holding the line"
-            );
-            if self.stopping.is_cancelled() {
-                return Err(WorkerError::Held);
-            }
-            (self.pause)(RETRY);
-            match self.current.load().get(plugin.name()) {
-                Some(current) => plugin = Arc::clone(current),
-                None => return Ok(outcome),
+            Err(why) => {
+                let outcome = CorrelateOutcome {
+                    failed: (0..slice.len()).map(|at| (at, why.clone())).collect(),
+                    ..CorrelateOutcome::default()
+                };
+                let first_alert = self.batch(slice, None).slice(0..1);
+                let (failed, why) = failed_of(&outcome.failed);
+                let outcome = (None, outcome);
+                Attempt {
+                    outcome,
+                    failed,
+                    why,
+                    first_alert,
+                }
             }
         }
     }
@@ -196,46 +282,6 @@ impl Stage<'_> {
             self.pending_kv.put(plugin.name(), &write);
             all.push((plugin.name().to_owned(), write));
         }
-    }
-
-    /// The columns for a correlator, configuring it with the tenant's rules where it has not got them yet. `None` for a
-    /// plugin that wants documents.
-    fn plan(&self, plugin: &Arc<dyn PluginCalls>, rules: &mut Tenant) -> Option<Arc<Vec<Column>>> {
-        let wanted = wanted_columns(plugin.as_ref())?;
-        if !plugin.description().takes_rules {
-            return Some(Arc::new(wanted));
-        }
-        if let Some(planned) = rules.columns.by_plugin.get(plugin.name())
-            && planned.hash == plugin.hash()
-            && plugin
-                .configured(self.tenant)
-                .is_some_and(|configured| configured.version == rules.version)
-        {
-            return Some(Arc::clone(&planned.columns));
-        }
-        // Policies of other plugins have no condition to evaluate.
-        let of_people = rules
-            .book
-            .rules()
-            .iter()
-            .filter(|live| !live.rule.draft.condition.is_empty());
-        let specs: Vec<RuleSpec> = of_people.map(|live| live.rule.spec()).collect();
-        let columns = match plugin.configure(self.tenant, rules.version, &specs) {
-            Ok(configured) => {
-                note_refused(plugin.name(), &configured);
-                configured.columns
-            }
-            Err(error) => {
-                tracing::error!(plugin = plugin.name(), %error, "plugin could not be configured with the rules");
-                Arc::new(wanted)
-            }
-        };
-        let planned = Planned {
-            hash: plugin.hash().to_owned(),
-            columns: Arc::clone(&columns),
-        };
-        rules.columns.by_plugin.insert(plugin.name().to_owned(), planned);
-        Some(columns)
     }
 
     /// Cuts the columns out of the alerts, or prints the documents where no columns are given.
@@ -285,36 +331,37 @@ impl Stage<'_> {
             .inc_by(failed.len() as u64);
         for (at, reason) in failed {
             if let Some(event) = events.get_mut(*at) {
-                event.plugin_failure =
-                    Some(cut(&format!("{}: {reason}", plugin.name()), MAX_ERROR_TEXT_BYTES).to_owned());
+                event.note_failure(format!("{}: {reason}", plugin.name()));
             }
         }
     }
+
+    /// Parts of an answer that do not count: told once in the log, and counted.
+    fn note_dropped(&self, plugin: &dyn PluginCalls, reason: &'static str, count: u64) {
+        if count == 0 {
+            return;
+        }
+        if !plugin.counters().dropped_by_reason.contains_key(reason) {
+            tracing::warn!(
+                plugin = plugin.name(),
+                count,
+                "parts of an answer do not count, see GET /plugins: {reason}"
+            );
+        }
+        plugin.add_dropped(reason, count);
+    }
 }
 
-/// Says which rules a plugin did not take.
-fn note_refused(plugin: &str, configured: &Configured) {
-    for report in configured.reports.iter() {
-        if let Err(diagnostics) = &report.outcome {
-            let why = diagnostics
-                .first()
-                .map_or("no reason given", |first| first.message.as_str());
-            tracing::warn!(plugin, rule = %report.rule, "plugin refused a rule: {why}");
-        }
-    }
+/// What the loop needs to know of failed alerts.
+fn failed_of(failed: &[(usize, String)]) -> (usize, String) {
+    (
+        failed.len(),
+        failed.first().map(|(_, why)| why.clone()).unwrap_or_default(),
+    )
 }
 
 fn of_role(plugins: &PluginSet, role: Role) -> impl Iterator<Item = &Arc<dyn PluginCalls>> {
     plugins.plugins.iter().filter(move |plugin| plugin.role() == role)
-}
-
-/// Whether people stated any rule; policies of plugins have no condition to evaluate.
-fn has_conditions(rules: &Tenant) -> bool {
-    rules
-        .book
-        .rules()
-        .iter()
-        .any(|live| !live.rule.draft.condition.is_empty())
 }
 
 fn wanted_columns(plugin: &dyn PluginCalls) -> Option<Vec<Column>> {
@@ -324,90 +371,16 @@ fn wanted_columns(plugin: &dyn PluginCalls) -> Option<Vec<Column>> {
     }
 }
 
-/// Applies the allowed changes of one patch and remembers them with the event.
-fn apply_patch(plugin: &str, event: &mut Pending, changes: Vec<Change>) {
-    for change in changes {
-        let path = match &change {
-            Change::Set { path, .. } | Change::Remove { path } => path.clone(),
-        };
-        let keys = split_path(&path);
-        if keys
-            .first()
-            .is_none_or(|first| first.is_empty() || FIXED_ATTRIBUTES.contains(&first.as_str()))
-        {
-            event.plugin_failure = Some(format!("{plugin}: may not change attribute: {path}"));
-            continue;
-        }
-        let attributes = &mut event.event.alert.attributes;
-        match change {
-            Change::Remove { .. } => {
-                attributes.remove_at(&keys);
-                event.enrichments.push((path, None));
-            }
-            Change::Set { json: text, .. } => match json::parse(text.as_bytes()) {
-                Err(error) => event.plugin_failure = Some(format!("{plugin}: value of {path} is not JSON: {error}")),
-                Ok(value) => {
-                    if attributes.set_at(&keys, value) {
-                        event.enrichments.push((path, Some(text)));
-                    } else {
-                        event.plugin_failure = Some(format!("{plugin}: something else is in the way of: {path}"));
-                    }
-                }
-            },
-        }
-    }
-    event.event.alert.reread();
-}
-
-/// Everything known about one event, its verdicts in the order of the rule book. Verdicts of unknown rules are dropped:
-/// a plugin proposes, it never decides (I5).
-pub fn judged<'a>(
-    event: &'a Pending,
-    position: usize,
-    plugins: &'a [Source],
-    verdicts: &'a [Vec<(usize, Verdict)>],
-    book: &'a RuleBook,
-) -> Judged<'a> {
-    let mut ordered: Vec<(usize, Judgement<'a>)> = Vec::new();
-    for (plugin, verdict) in verdicts.get(position).map(Vec::as_slice).unwrap_or_default() {
-        let (Some((place, rule)), Some((plugin, columns))) = (book.get(&verdict.rule), plugins.get(*plugin)) else {
-            continue;
-        };
-        let judgement = Judgement {
-            rule,
-            group: GroupKey::new(verdict.group_key.clone()),
-            branches: verdict
-                .branches
-                .iter()
-                .copied()
-                .filter(|at| (*at as usize) < rule.rule.draft.branches.len())
-                .collect::<BranchSet>(),
-            columns,
-            read: &verdict.read,
-            plugin: (plugin.name(), &plugin.description().version),
-        };
-        ordered.push((place, judgement));
-    }
-    ordered.sort_by_key(|(place, _)| *place);
-    Judged {
-        event: &event.event,
-        admission: &event.admission,
-        enrichments: event.enrichments.clone(),
-        plugin_failure: event.plugin_failure.clone(),
-        judgements: ordered.into_iter().map(|(_, judgement)| judgement).collect(),
-    }
-}
-
 /// Keeps failed evaluations with their rules, where people look for them.
-pub fn note_rule_failures<V: StateView>(
+pub fn note_rule_failures<'a, V: StateView>(
     working: &mut Working<V>,
     tenant: &TenantId,
-    events: &[&mut Pending],
+    event: impl Fn(usize) -> Option<&'a Pending>,
     failures: &[RuleFailure],
     metrics: &Metrics,
 ) -> Result<(), StateError> {
     for failure in failures {
-        let Some(event) = events.get(failure.alert) else {
+        let Some(event) = event(failure.alert) else {
             continue;
         };
         metrics.rule_errors.inc();

@@ -33,10 +33,9 @@ impl Plugin for Rules {
 
 impl Correlator for Rules {
     fn configure(&mut self, tenant: &str, rules: Vec<Rule>) -> Result<Vec<RuleReport>, Error> {
-        let (rule_set, reports) = RuleSet::compile(rules);
-        if rule_set.is_empty() {
-            self.tenants.remove(tenant);
-        } else {
+        let before = self.tenants.remove(tenant);
+        let (rule_set, reports) = RuleSet::compile(rules, before);
+        if !rule_set.is_empty() {
             self.tenants.insert(tenant.to_owned(), rule_set);
         }
         Ok(reports)

@@ -2,6 +2,8 @@
 //!
 //! It must not know alerts: what is learnt from a batch is in `columns`.
 
+use std::collections::HashMap;
+
 use donjon_expr::Expression;
 use donjon_plugin::{Accepted, Access, Diagnostic, OnMissingGroup, Rule, RuleOutcome, RuleReport};
 
@@ -49,6 +51,7 @@ impl Grouping {
 /// A rule that was taken.
 pub(crate) struct CompiledRule {
     pub(crate) id: String,
+    pub(crate) condition: String,
     pub(crate) expression: Expression,
     pub(crate) grouping: Grouping,
     pub(crate) on_missing: OnMissingGroup,
@@ -62,13 +65,19 @@ pub(crate) struct RuleSet {
 }
 
 impl RuleSet {
-    /// Compile rules; each gets its report, and those that were refused are left out.
-    pub(crate) fn compile(rules: Vec<Rule>) -> (Self, Vec<RuleReport>) {
+    /// Compile rules; each gets its report, and those that were refused are left out. Conditions that `before` has are
+    /// taken from it: a change of one rule costs one rule.
+    pub(crate) fn compile(rules: Vec<Rule>, before: Option<RuleSet>) -> (Self, Vec<RuleReport>) {
+        let known = before.map(|before| before.rules).unwrap_or_default();
+        let mut known: HashMap<String, Expression> = known
+            .into_iter()
+            .map(|rule| (rule.condition, rule.expression))
+            .collect();
         let mut taken = Vec::with_capacity(rules.len());
         let mut reports = Vec::with_capacity(rules.len());
         for rule in rules {
             let id = rule.id.clone();
-            let outcome = match compile_rule(rule) {
+            let outcome = match compile_rule(rule, &mut known) {
                 Ok(rule) => {
                     let accepted = describe(&rule);
                     taken.push(rule);
@@ -92,8 +101,11 @@ impl RuleSet {
     }
 }
 
-fn compile_rule(rule: Rule) -> Result<CompiledRule, Vec<Diagnostic>> {
-    let expression = Expression::compile(&rule.condition).map_err(|diagnostics| {
+fn compile_rule(rule: Rule, known: &mut HashMap<String, Expression>) -> Result<CompiledRule, Vec<Diagnostic>> {
+    let expression = known
+        .remove(&rule.condition)
+        .map_or_else(|| Expression::compile(&rule.condition), Ok);
+    let expression = expression.map_err(|diagnostics| {
         let carry = |d: donjon_expr::Diagnostic| Diagnostic {
             message: d.message,
             line: d.line,
@@ -103,6 +115,7 @@ fn compile_rule(rule: Rule) -> Result<CompiledRule, Vec<Diagnostic>> {
     })?;
     Ok(CompiledRule {
         id: rule.id,
+        condition: rule.condition,
         expression,
         grouping: Grouping::new(rule.group_by, rule.multi_level_property),
         on_missing: rule.on_missing_group,
@@ -148,6 +161,37 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_did_not_change_are_taken_from_before_and_judge_the_same() {
+        let rule = |id: &str, condition: &str, group: &str| Rule {
+            id: id.into(),
+            condition: condition.into(),
+            group_by: vec![group.into()],
+            ..Rule::default()
+        };
+        let (first, _) = RuleSet::compile(
+            vec![rule("a", "name == \"x\"", "g"), rule("b", "name == \"y\"", "g")],
+            None,
+        );
+        let next = || {
+            vec![
+                rule("b", "name == \"y\"", "h"),
+                rule("c", "name == \"y\"", "g"),
+                rule("d", "severity == \"high\"", "g"),
+            ]
+        };
+        let (reused, told) = RuleSet::compile(next(), Some(first));
+        let (anew, expected) = RuleSet::compile(next(), None);
+        assert_eq!(format!("{told:?}"), format!("{expected:?}"));
+        for (one, other) in reused.rules.iter().zip(&anew.rules) {
+            assert_eq!(
+                (&one.id, &one.condition, &one.grouping),
+                (&other.id, &other.condition, &other.grouping)
+            );
+        }
+        assert_eq!(reused.rules.len(), 3);
+    }
+
+    #[test]
     fn a_refused_rule_leaves_the_others_standing() {
         let rule = |id: &str, condition: &str| Rule {
             id: id.into(),
@@ -155,10 +199,13 @@ mod tests {
             group_by: vec!["labels.host".into(), "name".into()],
             ..Rule::default()
         };
-        let (rule_set, reports) = RuleSet::compile(vec![
-            rule("bad", "name =="),
-            rule("good", "name == \"a\" || severity == \"high\""),
-        ]);
+        let (rule_set, reports) = RuleSet::compile(
+            vec![
+                rule("bad", "name =="),
+                rule("good", "name == \"a\" || severity == \"high\""),
+            ],
+            None,
+        );
         assert_eq!(rule_set.rules.len(), 1);
         let outcomes: Vec<_> = reports
             .iter()

@@ -40,6 +40,8 @@ pub fn apply_command<V: StateView>(
         Command::DeleteRule { id } => change_rule(working, meta, &id, |rule| rule.deleted = true),
         Command::SetIncidentStatus { incident, status } => set_status(working, meta, incident, status),
         Command::ConfirmIncident { incident } => confirm(working, meta, incident),
+        // The worker judges; nothing else changes.
+        Command::Rejudge { .. } => Ok(CommandOutcome::Rejudged(0)),
         Command::DismissDeadLetters { seqs } => {
             working.dismiss_dead_letters(&meta.tenant, seqs.map(|seqs| seqs.into_iter().map(Seq).collect()));
             Ok(CommandOutcome::Applied)

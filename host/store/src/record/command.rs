@@ -1,9 +1,9 @@
 //! The stored form of commands: part of journal entries, where the block says the version.
 
 use bincode::{BorrowDecode, Encode};
-use donjon_core::IncidentId;
 use donjon_core::command::Command;
 use donjon_core::rule::RuleDraft;
+use donjon_core::{IncidentId, Seq};
 
 use super::rule::RuleDraftV1;
 use super::{RecordError, codes};
@@ -17,6 +17,7 @@ pub(crate) enum CommandV1<'a> {
     SetIncidentStatus { incident: [u8; 16], status: u8 },
     ConfirmIncident { incident: [u8; 16] },
     DismissDeadLetters { seqs: Option<Vec<u64>> },
+    Rejudge { from: u64, to: u64, all: bool },
 }
 
 impl<'a> From<&'a Command> for CommandV1<'a> {
@@ -37,6 +38,11 @@ impl<'a> From<&'a Command> for CommandV1<'a> {
             },
             Command::ConfirmIncident { incident } => CommandV1::ConfirmIncident { incident: incident.0 },
             Command::DismissDeadLetters { seqs } => CommandV1::DismissDeadLetters { seqs: seqs.clone() },
+            Command::Rejudge { from, to, all } => CommandV1::Rejudge {
+                from: from.0,
+                to: to.0,
+                all: *all,
+            },
         }
     }
 }
@@ -64,6 +70,11 @@ impl TryFrom<CommandV1<'_>> for Command {
                 incident: IncidentId(incident),
             },
             CommandV1::DismissDeadLetters { seqs } => Command::DismissDeadLetters { seqs },
+            CommandV1::Rejudge { from, to, all } => Command::Rejudge {
+                from: Seq(from),
+                to: Seq(to),
+                all,
+            },
         })
     }
 }

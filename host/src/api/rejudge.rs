@@ -1,0 +1,71 @@
+//! `POST /alerts/rejudge`: alerts that no correlator saw, or that a plugin failed on, are judged again. A long range is
+//! several commands, each one atomic step in the journal.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use donjon_core::Seq;
+use donjon_core::command::{Command, CommandOutcome};
+use donjon_core::limits::MAX_REJUDGED_POSITIONS;
+use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::http::Shared;
+use crate::http::auth::Caller;
+use crate::http::error::ApiError;
+
+/// Most positions of one request.
+const MAX_POSITIONS: u64 = 100 * MAX_REJUDGED_POSITIONS;
+
+/// The routes of this module.
+pub fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(rejudge))
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Range {
+    from: u64,
+    to: u64,
+    #[serde(default)]
+    all: bool,
+}
+
+/// Judge alerts of a range of journal positions again (see `accepted` in `/readyz`): by their newest event, those that no
+/// correlator saw or that a plugin failed on; with `all` those that were judged, too.
+#[utoipa::path(post, path = "/alerts/rejudge", tag = "alerts", request_body = Object,
+    responses((status = 200, body = Object), (status = 422, description = "The range does not fit")))]
+async fn rejudge(State(app): State<Shared>, caller: Caller, body: Bytes) -> Result<Json<Value>, ApiError> {
+    caller.may_change()?;
+    let wrong = |text: String| ApiError::unprocessable("body", text);
+    let range: Range = serde_json::from_slice(&body).map_err(|error| {
+        wrong(format!(
+            "must be {{\"from\": 1, \"to\": 1000, \"all\": false}}: {error}"
+        ))
+    })?;
+    let accepted = app.intake.progress().accepted().0;
+    let (from, to) = (range.from.max(1), range.to.min(accepted));
+    if range.from > range.to {
+        return Err(wrong(format!("from is after to: {} > {}", range.from, range.to)));
+    }
+    if to.saturating_sub(from) >= MAX_POSITIONS {
+        return Err(wrong(format!(
+            "the range is longer than the limit; give it in parts: {MAX_POSITIONS} positions"
+        )));
+    }
+    let (mut next, mut judged) = (from, 0);
+    while next <= to {
+        let last = to.min(next + MAX_REJUDGED_POSITIONS - 1);
+        let command = Command::Rejudge {
+            from: Seq(next),
+            to: Seq(last),
+            all: range.all,
+        };
+        if let CommandOutcome::Rejudged(count) = app.command(&caller, command).await? {
+            judged += count;
+        }
+        next = last + 1;
+    }
+    Ok(Json(json!({"judged": judged, "from": from, "to": to})))
+}

@@ -1,0 +1,93 @@
+//! What plugins count of their own calls, as metrics. A plugin counts from zero whenever its file is replaced; here the
+//! numbers only grow, up to what passes between the last look at the old one and its end.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+
+use donjon_runtime::{PluginCounters, PluginSet};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::PluginLabel;
+
+/// A plugin and why the host did not take a part of its answer: a closed set of words.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DroppedLabel {
+    /// The name of the plugin.
+    pub plugin: String,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// Counters a plugin.
+#[derive(Default)]
+pub struct PluginMetrics {
+    calls: Family<PluginLabel, Counter>,
+    call_seconds: Family<PluginLabel, Counter<f64, AtomicU64>>,
+    failed_calls: Family<PluginLabel, Counter>,
+    configures: Family<PluginLabel, Counter>,
+    dropped: Family<DroppedLabel, Counter>,
+    /// What was read last, by name: the file and its numbers.
+    read: Mutex<HashMap<String, (String, PluginCounters)>>,
+}
+
+impl PluginMetrics {
+    /// Puts the families into a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("plugin_calls", "Calls of plugins", self.calls.clone());
+        registry.register_with_unit(
+            "plugin_call",
+            "Time in calls of plugins",
+            Unit::Seconds,
+            self.call_seconds.clone(),
+        );
+        registry.register(
+            "plugin_failed_calls",
+            "Calls of plugins that failed",
+            self.failed_calls.clone(),
+        );
+        let text = "Times a plugin was given the rules of a tenant, on a copy that serves or beside it";
+        registry.register("plugin_configures", text, self.configures.clone());
+        let text = "Parts of the answers of plugins that the host did not take, by reason";
+        registry.register("plugin_dropped", text, self.dropped.clone());
+    }
+
+    /// Reads the counters of the plugins that serve.
+    pub fn read(&self, plugins: &PluginSet) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        for plugin in &plugins.plugins {
+            let (name, hash, now) = (plugin.name(), plugin.hash(), plugin.counters());
+            let before = match read.get(name) {
+                Some((known, before)) if known == hash => before.clone(),
+                _ => PluginCounters::default(),
+            };
+            self.add(name, &now, &before);
+            read.insert(name.to_owned(), (hash.to_owned(), now));
+        }
+    }
+
+    fn add(&self, name: &str, now: &PluginCounters, before: &PluginCounters) {
+        let label = PluginLabel {
+            plugin: name.to_owned(),
+        };
+        let add = |family: &Family<PluginLabel, Counter>, now: u64, before: u64| {
+            family.get_or_create(&label).inc_by(now.saturating_sub(before));
+        };
+        add(&self.calls, now.calls, before.calls);
+        add(&self.failed_calls, now.failures, before.failures);
+        add(&self.configures, now.configures, before.configures);
+        let busy = now.busy.saturating_sub(before.busy).as_secs_f64();
+        self.call_seconds.get_or_create(&label).inc_by(busy);
+        for (reason, count) in &now.dropped_by_reason {
+            let before = before.dropped_by_reason.get(reason).copied().unwrap_or_default();
+            let label = DroppedLabel {
+                plugin: name.to_owned(),
+                reason,
+            };
+            self.dropped.get_or_create(&label).inc_by(count.saturating_sub(before));
+        }
+    }
+}

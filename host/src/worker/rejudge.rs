@@ -1,0 +1,103 @@
+//! The command that makes good: alerts that no correlator saw, or that a plugin failed on, are judged again from their
+//! documents in the journal. Decides by the journal and derived state alone, so a replay does the same (I10).
+
+use donjon_core::admit::{Admission, Dedup};
+use donjon_core::incident::MemberView;
+use donjon_core::limits::MAX_REJUDGED_POSITIONS;
+use donjon_core::state::StateError;
+use donjon_core::{AlertState, Event, Seq, TenantId, Timestamp};
+
+use super::judging::Pending;
+use super::{Worker, WorkerError, replay};
+use crate::intake::Item;
+
+/// Entries and bytes read and judged at a time.
+const READ_ENTRIES: usize = 1024;
+const READ_BYTES: usize = 16 << 20;
+
+const _: () = assert!(
+    READ_ENTRIES as u64 <= MAX_REJUDGED_POSITIONS,
+    "a command reads in several steps"
+);
+
+/// What to judge again.
+pub(super) struct Range {
+    pub(super) from: Seq,
+    pub(super) to: Seq,
+    /// Also what was judged.
+    pub(super) all: bool,
+}
+
+impl Worker {
+    /// Judges the newest events of alerts again where they are in the range; answers how many. Changes are committed
+    /// together with the command. An alert that had a newer event since was judged with that one.
+    pub(super) fn rejudge(&mut self, tenant: &TenantId, range: &Range, now: Timestamp) -> Result<u64, WorkerError> {
+        let to = range.to.0.min(range.from.0.saturating_add(MAX_REJUDGED_POSITIONS - 1));
+        let (mut next, mut count) = (range.from, 0);
+        while next.0 <= to {
+            let read = self.parts.journal.read_from(next, READ_ENTRIES, READ_BYTES);
+            let entries = read.map_err(|error| WorkerError::Journal(error.to_string()))?;
+            let Some(last) = entries.last().map(|entry| entry.seq) else {
+                break;
+            };
+            next = last.next();
+            let mut pending = Vec::new();
+            for entry in entries {
+                if entry.seq.0 <= to && entry.tenant == *tenant {
+                    pending.extend(self.once_more(entry, range.all)?);
+                }
+            }
+            count += pending.len() as u64;
+            for judged in self.judge_batch(&mut pending, now)? {
+                self.settle_judged(judged, &mut pending)?;
+            }
+        }
+        Ok(count)
+    }
+
+    /// The event of an entry as it was admitted, if it is to be judged again.
+    fn once_more(&mut self, entry: donjon_store::journal::Entry, all: bool) -> Result<Option<Pending>, StateError> {
+        let Some(accepted) = replay::accepted(entry) else {
+            return Ok(None);
+        };
+        let Item::Alert(new) = accepted.item else {
+            return Ok(None);
+        };
+        let state = self.working.alert(&accepted.tenant, &new.alert.fingerprint)?;
+        let wanted =
+            |state: &&AlertState| state.last_event.seq == accepted.seq && (all || state.plugin_failure.is_some());
+        let Some(admission) = state.filter(wanted).map(admission_of) else {
+            return Ok(None);
+        };
+        let event = Event {
+            seq: accepted.seq,
+            accepted: accepted.at,
+            tenant: accepted.tenant,
+            event_id: new.event_id,
+            digest: new.digest,
+            alert: new.alert,
+        };
+        let sender = (new.provider, new.api_key_name);
+        Ok(Some(Pending::new(event, sender, admission, None)))
+    }
+}
+
+/// Nothing about the alert changed, but for what plugins say.
+fn admission_of(state: &AlertState) -> Admission {
+    let view = MemberView {
+        status: state.status(),
+        severity: state.severity,
+        unresolved: state.unresolved(),
+    };
+    Admission {
+        dedup: if state.event_count > 1 {
+            Dedup::Update
+        } else {
+            Dedup::First
+        },
+        before: Some(view),
+        after: view,
+        stored: state.last_event,
+        first_accepted: (state.event_count > 1).then_some(state.first_accepted),
+    }
+}
