@@ -166,6 +166,8 @@ pub struct PluginHost {
     pub settle_ms: u64,
     /// The directory is looked through at least so often.
     pub rescan_seconds: u64,
+    /// Memory of all plugins together.
+    pub total_memory_bytes: usize,
     /// Memory of one plugin instance.
     pub memory_bytes: usize,
     /// CPU time of one call.
@@ -270,6 +272,7 @@ impl Default for PluginHost {
             dir: PathBuf::from("plugins"),
             settle_ms: 300,
             rescan_seconds: 30,
+            total_memory_bytes: 512 << 20,
             memory_bytes: 256 << 20,
             call_cpu_ms: 1000,
             call_timeout_ms: 5000,

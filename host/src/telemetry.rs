@@ -85,6 +85,10 @@ pub struct Metrics {
     pub rules_refused: Gauge<i64, AtomicI64>,
     /// 1 while the line is held.
     pub line_held: Gauge<i64, AtomicI64>,
+    /// Linear memory that all plugins have.
+    pub plugin_memory_bytes: Gauge<u64, AtomicU64>,
+    /// How often a plugin was refused memory because all together have as much as they may.
+    pub plugin_memory_refusals: Gauge<u64, AtomicU64>,
     /// Size of derived state.
     pub state_bytes: Gauge<u64, AtomicU64>,
     /// Size of the journal.
@@ -111,6 +115,8 @@ impl Default for Metrics {
             plugins: PluginMetrics::default(),
             rules_refused: Gauge::default(),
             line_held: Gauge::default(),
+            plugin_memory_bytes: Gauge::default(),
+            plugin_memory_refusals: Gauge::default(),
             state_bytes: Gauge::default(),
             journal_bytes: Gauge::default(),
         };
@@ -191,6 +197,17 @@ impl Metrics {
         let text = "1 while a required plugin holds the line, see /readyz";
         r.register("line_held", text, self.line_held.clone());
         r.register("plugin_loads", "Loads of plugins by outcome", self.plugin_loads.clone());
+        r.register_with_unit(
+            "plugin_memory",
+            "Linear memory of all plugins together",
+            Unit::Bytes,
+            self.plugin_memory_bytes.clone(),
+        );
+        r.register(
+            "plugin_memory_refusals",
+            "Times a plugin was refused memory because all together have as much as they may",
+            self.plugin_memory_refusals.clone(),
+        );
         r.register_with_unit(
             "state_size",
             "Derived state on disk",

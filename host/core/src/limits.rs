@@ -6,6 +6,10 @@ pub const MAX_FINGERPRINT_CHARS: usize = 255;
 pub const MAX_RULE_TEXT_BYTES: usize = 4 * 1024;
 /// Most grouping paths of a rule.
 pub const MAX_GROUP_PATHS: usize = 16;
+/// Most keys of a path into an alert: what walks a path or a value recurses once a key.
+pub const MAX_PATH_KEYS: usize = 16;
+/// Deepest nesting of a value that somebody may put into an alert.
+pub const MAX_VALUE_DEPTH: usize = 64;
 /// Longest group key value, in bytes; a longer one is cut at a character border and ends with its digest.
 pub const MAX_GROUP_VALUE_BYTES: usize = 512;
 /// Longest name of an incident, in bytes; a longer one is cut at a character border.

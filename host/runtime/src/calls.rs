@@ -10,6 +10,7 @@ use crate::compiled::Role;
 use crate::convert::Description;
 use crate::counters::PluginCounters;
 use crate::errors::CallError;
+use crate::pace::MOST_ALERTS;
 use crate::plugin::{Configured, CorrelateOutcome, EnrichOutcome};
 
 /// A plugin that serves. The calls wait for their answer: never from a task of the async runtime.
@@ -43,6 +44,11 @@ pub trait PluginCalls: Send + Sync {
     /// # Errors
     /// It is no correlator, it refused, or it broke. What serves is as it was.
     fn prepare(&self, tenant: &TenantId, rules: &[RuleSpec]) -> Result<Arc<[RuleReport]>, CallError>;
+
+    /// How many alerts the next call should get.
+    fn slice_alerts(&self) -> usize {
+        MOST_ALERTS
+    }
 
     /// Judges a batch. Never fails as a whole: what goes wrong is said alert by alert.
     fn correlate(&self, batch: Batch) -> CorrelateOutcome;

@@ -1,19 +1,18 @@
-//! Between the words of the domain and the generated types of the contract, in both directions. Everything that comes
-//! from a plugin is checked here: indexes, lengths and counts; what is out of range is dropped and counted, never
-//! trusted. The only file that names the generated data types of the roles.
+//! Between the words of the domain and the generated types of the contract: batches and rules on their way out,
+//! descriptions and reports on their way back, checked against the limits. Answers to batches are in `answers.rs`; no
+//! other file names the generated data types of the roles.
 
-use donjon_core::batch::{
-    AcceptedRule, Batch, Change, Diagnostic, Findings, OnMissingGroup, Patch, RuleFailure, RuleReport, RuleSpec,
-    Scalar, Verdict, Wants,
-};
-use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, MAX_GROUP_PATHS, cut};
+use std::collections::HashMap;
+use std::time::Duration;
+
+use donjon_core::batch::{AcceptedRule, Batch, Diagnostic, OnMissingGroup, RuleReport, RuleSpec, Scalar, Wants};
+use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, MAX_PATH_KEYS, cut};
 use donjon_core::{RuleId, TenantId};
 
 use crate::bindings::correlator::exports::donjon::plugin::correlation as wit_correlation;
-use crate::bindings::enricher::exports::donjon::plugin::enrichment as wit_enrichment;
 use crate::bindings::plugin::donjon::types::types as wit;
 use crate::bindings::plugin::exports::donjon::plugin::lifecycle as wit_lifecycle;
-use crate::errors::LoadError;
+use crate::errors::{CallError, LoadError, RefusalKind};
 use crate::limits::Limits;
 
 pub(crate) use wit::{Batch as WitBatch, Error as WitError};
@@ -48,16 +47,6 @@ pub struct Policy {
     pub id: RuleId,
     /// JSON with the fields of a rule, without a condition.
     pub settings: String,
-}
-
-/// How much of an answer was left out because it was wrong or too much.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Dropped(pub(crate) u64);
-
-impl Dropped {
-    fn one(&mut self) {
-        self.0 = self.0.saturating_add(1);
-    }
 }
 
 pub(crate) fn batch(batch: Batch) -> WitBatch {
@@ -135,7 +124,8 @@ pub(crate) fn description(said: wit_lifecycle::Description, limits: &Limits) -> 
         wit_lifecycle::Wants::Fields(paths) => {
             at_most("attribute paths", paths.len(), limits.columns)?;
             for path in &paths {
-                at_most("bytes of an attribute path", path.len(), limits.text_bytes)?;
+                at_most("bytes of an attribute path", path.len(), limits.path_bytes)?;
+                at_most("keys of an attribute path", keys_of(path), MAX_PATH_KEYS)?;
             }
             Wants::Fields(paths)
         }
@@ -170,48 +160,43 @@ fn at_most(what: &str, found: usize, limit: usize) -> Result<(), LoadError> {
     }
 }
 
+/// How many keys a path has at most: escaped dots are counted as well.
+fn keys_of(path: &str) -> usize {
+    path.bytes().filter(|byte| *byte == b'.').count() + 1
+}
+
 /// Reports for rules that were handed over, one each; a rule without a report counts as refused.
 pub(crate) fn reports(said: Vec<wit_correlation::RuleReport>, asked: &[RuleSpec], limits: &Limits) -> Vec<RuleReport> {
-    let mut by_rule: std::collections::HashMap<String, wit_correlation::RuleOutcome> =
+    let mut by_rule: HashMap<String, wit_correlation::RuleOutcome> =
         said.into_iter().map(|report| (report.rule, report.outcome)).collect();
     let report = |rule: &RuleSpec| RuleReport {
         rule: rule.id.clone(),
         outcome: match by_rule.remove(rule.id.as_str()) {
             Some(outcome) => rule_outcome(outcome, limits),
-            None => Err(vec![Diagnostic {
-                message: "the plugin did not report on the rule".into(),
-                line: 0,
-                column: 0,
-            }]),
+            None => Err(refused("the plugin did not report on the rule".into())),
         },
     };
     asked.iter().map(report).collect()
 }
 
+fn refused(message: String) -> Vec<Diagnostic> {
+    vec![Diagnostic {
+        message,
+        line: 0,
+        column: 0,
+    }]
+}
+
 fn rule_outcome(said: wit_correlation::RuleOutcome, limits: &Limits) -> Result<AcceptedRule, Vec<Diagnostic>> {
-    let refused = |message: String| {
-        vec![Diagnostic {
-            message,
-            line: 0,
-            column: 0,
-        }]
-    };
     match said {
-        wit_correlation::RuleOutcome::Accepted(rule) if rule.columns.len() > limits.columns => Err(refused(format!(
-            "the rule reads more attributes than the limit of {}",
-            limits.columns
-        ))),
-        wit_correlation::RuleOutcome::Accepted(rule) if rule.branches.len() > limits.indexes_per_verdict => {
-            Err(refused(format!(
-                "the rule has more branches than the limit of {}",
-                limits.indexes_per_verdict
-            )))
-        }
-        wit_correlation::RuleOutcome::Accepted(rule) => Ok(AcceptedRule {
-            branches: rule.branches,
-            columns: rule.columns,
-            indexed: matches!(rule.access, wit_correlation::Access::Indexed),
-        }),
+        wit_correlation::RuleOutcome::Accepted(rule) => match misfit(&rule, limits) {
+            Some(message) => Err(refused(message)),
+            None => Ok(AcceptedRule {
+                branches: rule.branches,
+                columns: rule.columns,
+                indexed: matches!(rule.access, wit_correlation::Access::Indexed),
+            }),
+        },
         wit_correlation::RuleOutcome::Rejected(diagnostics) => {
             let diagnostic = |d: wit_correlation::Diagnostic| Diagnostic {
                 message: cut(&d.message, MAX_ERROR_TEXT_BYTES).to_owned(),
@@ -227,110 +212,37 @@ fn rule_outcome(said: wit_correlation::RuleOutcome, limits: &Limits) -> Result<A
     }
 }
 
-/// The size of a batch, for checking the answer to it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
-    pub(crate) alerts: usize,
-    pub(crate) columns: usize,
-}
-
-pub(crate) fn findings(said: wit_correlation::Findings, shape: Shape, limits: &Limits) -> (Findings, Dropped) {
-    let mut dropped = Dropped::default();
-    let mut findings = Findings::default();
-    for verdict in said.verdicts {
-        match verdict_of(verdict, shape, limits) {
-            Some(verdict) if findings.verdicts.len() < limits.verdicts_per_batch => findings.verdicts.push(verdict),
-            _ => dropped.one(),
-        }
+/// Why the report on a rule is not taken.
+fn misfit(rule: &wit_correlation::Accepted, limits: &Limits) -> Option<String> {
+    if rule.columns.len() > limits.columns {
+        let limit = limits.columns;
+        return Some(format!("the rule reads more attributes than the limit of {limit}"));
     }
-    for failure in said.failures {
-        match failure_of(failure, shape, limits) {
-            Some(failure) if findings.failures.len() < limits.rule_failures_per_batch => {
-                findings.failures.push(failure)
-            }
-            _ => dropped.one(),
-        }
+    if rule.branches.len() > limits.indexes_per_verdict {
+        let limit = limits.indexes_per_verdict;
+        return Some(format!("the rule has more branches than the limit of {limit}"));
     }
-    (findings, dropped)
+    None
 }
 
-fn verdict_of(said: wit_correlation::Verdict, shape: Shape, limits: &Limits) -> Option<Verdict> {
-    let alert = position(said.alert, shape.alerts)?;
-    let reads_known = said
-        .read
-        .iter()
-        .all(|column| position(*column, shape.columns).is_some());
-    let fits = said.rule.len() <= limits.text_bytes
-        && said.group_key.len() <= MAX_GROUP_PATHS
-        && said.branches.len() <= limits.indexes_per_verdict
-        && said.read.len() <= limits.indexes_per_verdict;
-    (reads_known && fits).then(|| Verdict {
-        alert,
-        rule: RuleId::from(said.rule),
-        group_key: said.group_key,
-        branches: said.branches,
-        read: said.read,
-    })
-}
-
-fn failure_of(said: wit_correlation::RuleFailure, shape: Shape, limits: &Limits) -> Option<RuleFailure> {
-    let alert = position(said.alert, shape.alerts)?;
-    (said.rule.len() <= limits.text_bytes).then(|| RuleFailure {
-        alert,
-        rule: RuleId::from(said.rule),
-        message: cut(&said.message, MAX_ERROR_TEXT_BYTES).to_owned(),
-    })
-}
-
-pub(crate) fn patches(said: Vec<wit_enrichment::Patch>, shape: Shape, limits: &Limits) -> (Vec<Patch>, Dropped) {
-    let mut dropped = Dropped::default();
-    let mut patches: Vec<Patch> = Vec::new();
-    for patch in said {
-        let Some(alert) = position(patch.alert, shape.alerts).filter(|_| patches.len() < shape.alerts) else {
-            dropped.one();
-            continue;
-        };
-        let mut changes = Vec::new();
-        for change in patch.changes {
-            match change_of(change, limits.text_bytes) {
-                Some(change) if changes.len() < limits.changes_per_alert => changes.push(change),
-                _ => dropped.one(),
-            }
+/// The error of a plugin as a failed call, by its kind.
+pub(crate) fn refusal(error: WitError) -> CallError {
+    let (kind, text, after) = match error {
+        WitError::Invalid(text) => (RefusalKind::Invalid, text, None),
+        WitError::Denied(text) => (RefusalKind::Denied, text, None),
+        WitError::Retry(after) => {
+            let after = after.map(|ms| Duration::from_millis(u64::from(ms)));
+            (RefusalKind::Retry, String::new(), after)
         }
-        patches.push(Patch { alert, changes });
+        WitError::Unavailable(text) => (RefusalKind::Unavailable, text, None),
+        WitError::Quota(text) => (RefusalKind::Quota, text, None),
+        WitError::Other(text) => (RefusalKind::Other, text, None),
+    };
+    CallError::Refused {
+        kind,
+        text: cut(&text, MAX_ERROR_TEXT_BYTES).to_owned(),
+        after,
     }
-    (patches, dropped)
-}
-
-fn change_of(said: wit_enrichment::Change, text_bytes: usize) -> Option<Change> {
-    let change = match said {
-        wit_enrichment::Change::Set((path, json)) => Change::Set { path, json },
-        wit_enrichment::Change::Remove(path) => Change::Remove { path },
-    };
-    let fits = match &change {
-        Change::Set { path, json } => path.len() <= text_bytes && json.len() <= text_bytes,
-        Change::Remove { path } => path.len() <= text_bytes,
-    };
-    fits.then_some(change)
-}
-
-/// An index of the contract as a position, if there is something at it.
-fn position(index: u32, len: usize) -> Option<usize> {
-    usize::try_from(index).ok().filter(|position| *position < len)
-}
-
-/// The error of a plugin for people.
-pub(crate) fn error_text(error: WitError) -> String {
-    let text = match error {
-        WitError::Invalid(text) => format!("invalid: {text}"),
-        WitError::Denied(text) => format!("denied: {text}"),
-        WitError::Retry(None) => "try again".to_owned(),
-        WitError::Retry(Some(ms)) => format!("try again after {ms} ms"),
-        WitError::Unavailable(text) => format!("unavailable: {text}"),
-        WitError::Quota(text) => format!("quota: {text}"),
-        WitError::Other(text) => text,
-    };
-    cut(&text, MAX_ERROR_TEXT_BYTES).to_owned()
 }
 
 pub(crate) fn tenant(batch: &WitBatch) -> TenantId {

@@ -143,6 +143,14 @@ pub enum CallError {
         /// The limit.
         limit: usize,
     },
+    /// All plugins together have as much memory as they may, and it gave up when it was refused more.
+    #[error(
+        "out of memory: all plugins together have the limit of {limit} bytes; raise plugin_host.total_memory_bytes, or run fewer"
+    )]
+    OutOfTotalMemory {
+        /// The limit.
+        limit: usize,
+    },
     /// It asked for larger tables than it may have, and then gave up.
     #[error("out of table elements: limit {limit}")]
     OutOfTable {
@@ -164,9 +172,28 @@ pub enum CallError {
     /// It ended in a trap.
     #[error("trapped: {0}")]
     Trap(String),
+    /// It handed over more than one answer may hold.
+    #[error("answered with more than the limit of {limit} bytes")]
+    TooMuchAnswered {
+        /// The limit.
+        limit: usize,
+    },
     /// It answered with an error.
-    #[error("answered with an error: {0}")]
-    Refused(String),
+    #[error("answered with an error: {}", said(*kind, text, *after))]
+    Refused {
+        /// What to do about it.
+        kind: RefusalKind,
+        /// In its words.
+        text: String,
+        /// When to try again, if it said so.
+        after: Option<Duration>,
+    },
+    /// There is no copy of it at the moment.
+    #[error("is being started again after it broke; its newest failure: {cause}")]
+    NoInstance {
+        /// Why the one before is gone.
+        cause: String,
+    },
     /// No instance of it can be had.
     #[error("cannot be started again in `{step}`: {cause}")]
     Restart {
@@ -185,13 +212,98 @@ pub enum CallError {
     },
 }
 
+/// What an answered error asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// One of the alerts is wrong; trying again will not help.
+    Invalid,
+    /// It was refused something it needs.
+    Denied,
+    /// Not now.
+    Retry,
+    /// Something outside is not there.
+    Unavailable,
+    /// A limit of the host was reached.
+    Quota,
+    /// Anything else.
+    Other,
+}
+
+fn said(kind: RefusalKind, text: &str, after: Option<Duration>) -> String {
+    match (kind, after) {
+        (RefusalKind::Invalid, _) => format!("invalid: {text}"),
+        (RefusalKind::Denied, _) => format!("denied: {text}"),
+        (RefusalKind::Retry, None) => "try again".to_owned(),
+        (RefusalKind::Retry, Some(after)) => format!("try again after {}", ms(&after)),
+        (RefusalKind::Unavailable, _) => format!("unavailable: {text}"),
+        (RefusalKind::Quota, _) => format!("quota: {text}"),
+        (RefusalKind::Other, _) => text.to_owned(),
+    }
+}
+
 fn ms(duration: &Duration) -> String {
     format!("{} ms", duration.as_millis())
 }
 
+/// What to do about the alerts of a call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reaction {
+    /// Once more on another copy, then by halves: one of them may have broken it, or none.
+    AgainThenHalves,
+    /// By halves: one of them is to blame, or they are too many for one answer.
+    Halves,
+    /// By quarters, each with all the time there is: they are too many, or one of them is to blame.
+    Quarters,
+    /// All of them fail: it is not about them.
+    FailAll,
+}
+
 impl CallError {
+    /// A refusal by the host itself.
+    pub(crate) fn refused(text: impl Into<String>) -> CallError {
+        CallError::Refused {
+            kind: RefusalKind::Other,
+            text: text.into(),
+            after: None,
+        }
+    }
+
     /// Whether the instance is still good: only an answer leaves it as it was.
     pub(crate) fn spares_instance(&self) -> bool {
-        matches!(self, CallError::Refused(_) | CallError::Role { .. })
+        matches!(
+            self,
+            CallError::Refused { .. } | CallError::Role { .. } | CallError::NoInstance { .. }
+        )
+    }
+
+    /// Whether it took all the time it had.
+    pub(crate) fn is_time_out(&self) -> bool {
+        matches!(self, CallError::CpuTime { .. } | CallError::WallTime { .. })
+    }
+
+    /// When the plugin asked to be called again.
+    pub(crate) fn after(&self) -> Option<Duration> {
+        match self {
+            CallError::Refused { after, .. } => *after,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn reaction(&self) -> Reaction {
+        match self {
+            CallError::OutOfMemory { .. }
+            | CallError::OutOfTotalMemory { .. }
+            | CallError::OutOfTable { .. }
+            | CallError::Trap(_) => Reaction::AgainThenHalves,
+            CallError::TooMuchAnswered { .. } => Reaction::Halves,
+            CallError::CpuTime { .. } | CallError::WallTime { .. } => Reaction::Quarters,
+            CallError::Refused { kind, .. } => match kind {
+                RefusalKind::Invalid | RefusalKind::Other => Reaction::Halves,
+                RefusalKind::Denied | RefusalKind::Retry | RefusalKind::Unavailable | RefusalKind::Quota => {
+                    Reaction::FailAll
+                }
+            },
+            CallError::Restart { .. } | CallError::NoInstance { .. } | CallError::Role { .. } => Reaction::FailAll,
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! `unreachable`. Does not know what the calls are.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
@@ -12,6 +13,7 @@ use crate::errors::CallError;
 use crate::host::StoreData;
 use crate::limits::Limits;
 use crate::ticker::TICK;
+use crate::total_memory::{MemoryShare, TotalMemory};
 
 /// The time that one call may take.
 #[derive(Clone, Copy, Debug)]
@@ -35,18 +37,12 @@ impl Budget {
         }
     }
 
-    /// For `part` of `whole` alerts: the limit is for a whole batch, so looking for a looping alert by halves takes
-    /// less than five times the limit, not once the limit for each half. Never less than a quarter, so that a plugin
-    /// that fills its memory still gets to its end and is told that.
-    pub(crate) fn judge(limits: &Limits, part: usize, whole: usize) -> Budget {
-        const LEAST_SHARE: u32 = 4;
-        let share = |of: Duration| {
-            let proportional = of.mul_f64(part as f64 / whole.max(1) as f64);
-            proportional.max(of / LEAST_SHARE).min(of)
-        };
+    /// For a call with alerts, however few: a part of a slice has all the time there is, so that slowness alone fails
+    /// nothing.
+    pub(crate) fn judge(limits: &Limits) -> Budget {
         Budget {
-            cpu: share(limits.call_cpu),
-            wall: share(limits.call_wall),
+            cpu: limits.call_cpu,
+            wall: limits.call_wall,
         }
     }
 
@@ -65,6 +61,7 @@ struct CpuSpent;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Denied {
     Memory,
+    TotalMemory,
     Table,
 }
 
@@ -74,6 +71,9 @@ pub(crate) struct Guard {
     budget: Budget,
     denied: Option<Denied>,
     memory_bytes: Allowance,
+    /// What all plugins share; given back when the store is dropped.
+    total_memory: MemoryShare,
+    answer_bytes: usize,
     table_elements: Allowance,
     instances: usize,
     memories: usize,
@@ -103,7 +103,7 @@ impl Allowance {
 }
 
 impl Guard {
-    pub(crate) fn new(limits: &Limits) -> Guard {
+    pub(crate) fn new(limits: &Limits, total_memory: &Arc<TotalMemory>) -> Guard {
         Guard {
             ticks_left: 0,
             budget: Budget {
@@ -112,6 +112,8 @@ impl Guard {
             },
             denied: None,
             memory_bytes: Allowance::of(limits.memory_bytes),
+            total_memory: TotalMemory::share(total_memory),
+            answer_bytes: limits.answer_bytes,
             table_elements: Allowance::of(limits.table_elements),
             instances: limits.instances,
             memories: limits.memories,
@@ -126,8 +128,13 @@ impl ResourceLimiter for Guard {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
+        if !self.total_memory.take(desired.saturating_sub(current)) {
+            self.denied = Some(Denied::TotalMemory);
+            return Ok(false);
+        }
         let fits = self.memory_bytes.grow(current, desired);
         if !fits {
+            self.total_memory.give_back(desired.saturating_sub(current));
             self.denied = Some(Denied::Memory);
         }
         Ok(fits)
@@ -209,24 +216,53 @@ pub(crate) fn explain(data: &StoreData, broken: Option<wasmtime::Error>) -> Call
         Some(Denied::Memory) => CallError::OutOfMemory {
             limit: guard.memory_bytes.limit,
         },
+        Some(Denied::TotalMemory) => CallError::OutOfTotalMemory {
+            limit: guard.total_memory.limit(),
+        },
         Some(Denied::Table) => CallError::OutOfTable {
             limit: guard.table_elements.limit,
+        },
+        // wasmtime's type for it is private; a test of ours holds its words.
+        None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => CallError::TooMuchAnswered {
+            limit: guard.answer_bytes,
         },
         None => CallError::Trap(trap_text(data, &error)),
     }
 }
 
-/// The cause without wasmtime's backtrace, and what the plugin logged last as an error: mostly its panic message.
+/// The cause, what the plugin logged last as an error (mostly its panic message), and where it was.
 fn trap_text(data: &StoreData, error: &wasmtime::Error) -> String {
-    let cause = match error.downcast_ref::<wasmtime::Trap>() {
+    let mut text = match error.downcast_ref::<wasmtime::Trap>() {
         Some(trap) => trap.to_string(),
         None => error.root_cause().to_string(),
     };
-    let text = match &data.last_error_line {
-        Some(line) => format!("{cause}; it had logged: {line}"),
-        None => cause,
-    };
+    if let Some(line) = &data.last_error_line {
+        text = format!("{text}; it had logged: {line}");
+    }
+    let frames = frames(error);
+    if !frames.is_empty() {
+        text = format!("{text}; in {}", frames.join(" < "));
+    }
     cut(&text, MAX_ERROR_TEXT_BYTES).to_owned()
+}
+
+/// Innermost functions shown of a trap.
+const SHOWN_FRAMES: usize = 5;
+
+/// The innermost functions of the plugin, without those of the standard library that a panic goes through.
+fn frames(error: &wasmtime::Error) -> Vec<String> {
+    let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else {
+        return Vec::new();
+    };
+    let names = trace.frames().iter().filter_map(|frame| frame.func_name());
+    let names = names.map(|name| format!("{:#}", rustc_demangle::demangle(name)));
+    let is_own = |name: &String| {
+        let beginnings = [
+            "std::", "core::", "alloc::", "__rust", "rust_", "<core::", "<alloc::", "<std::",
+        ];
+        !beginnings.iter().any(|beginning| name.starts_with(beginning)) && !name.contains("__rustc")
+    };
+    names.filter(is_own).take(SHOWN_FRAMES).collect()
 }
 
 #[cfg(test)]
@@ -235,31 +271,49 @@ mod tests {
 
     #[test]
     fn growth_over_all_memories_together_is_limited() {
-        let mut guard = Guard::new(&Limits {
+        let limits = Limits {
             memory_bytes: 100,
             ..Limits::default()
-        });
+        };
+        let total = TotalMemory::of(limits.total_memory_bytes);
+        let mut guard = Guard::new(&limits, &total);
         assert!(guard.memory_growing(0, 60, None).unwrap());
         assert!(!guard.memory_growing(0, 41, Some(40)).unwrap());
         assert_eq!(guard.denied, None);
         assert!(guard.memory_growing(0, 40, None).unwrap());
         assert!(!guard.memory_growing(40, 41, None).unwrap());
         assert_eq!(guard.denied, Some(Denied::Memory));
+        assert_eq!(total.taken(), 100, "what was refused is not taken");
     }
 
     #[test]
-    fn a_part_of_a_batch_has_its_share_of_the_time_but_never_nothing() {
+    fn all_plugins_together_have_one_limit_and_give_back_what_they_had() {
+        let limits = Limits {
+            memory_bytes: 100,
+            ..Limits::default()
+        };
+        let total = TotalMemory::of(150);
+        let (mut first, mut second) = (Guard::new(&limits, &total), Guard::new(&limits, &total));
+        assert!(first.memory_growing(0, 100, None).unwrap());
+        assert!(second.memory_growing(0, 50, None).unwrap());
+        assert!(!second.memory_growing(50, 51, None).unwrap());
+        assert_eq!(second.denied, Some(Denied::TotalMemory));
+        assert_eq!((total.taken(), total.refused()), (150, 1));
+        drop(first);
+        assert_eq!(total.taken(), 50);
+        assert!(second.memory_growing(50, 100, None).unwrap());
+        drop(second);
+        assert_eq!(total.taken(), 0);
+    }
+
+    #[test]
+    fn a_part_of_a_slice_has_all_the_time_there_is() {
         let limits = Limits::default();
-        assert_eq!(Budget::judge(&limits, 512, 512).cpu, limits.call_cpu);
-        assert_eq!(Budget::judge(&limits, 256, 512).cpu, limits.call_cpu / 2);
-        assert_eq!(Budget::judge(&limits, 1, 512).cpu, limits.call_cpu / 4);
-        assert_eq!(
-            Budget {
-                cpu: Duration::from_millis(62),
-                ..Budget::start(&limits)
-            }
-            .ticks(),
-            7
-        );
+        assert_eq!(Budget::judge(&limits).cpu, limits.call_cpu);
+        let short = Budget {
+            cpu: Duration::from_millis(62),
+            ..Budget::start(&limits)
+        };
+        assert_eq!(short.ticks(), 7);
     }
 }

@@ -40,6 +40,9 @@ impl std::fmt::Debug for PluginConfig {
     }
 }
 
+/// Longest path into a configuration that is looked up, in bytes.
+const MAX_CONFIG_PATH_BYTES: usize = 4 << 10;
+
 pub(crate) struct StoreData {
     pub(crate) plugin: Arc<str>,
     pub(crate) guard: Guard,
@@ -75,7 +78,8 @@ impl clock::Host for StoreData {
 
 impl config::Host for StoreData {
     fn get(&mut self, path: String) -> Option<String> {
-        (self.config.lookup)(&path)
+        // Nothing that long is in a configuration, and nothing interrupts a look-up.
+        (path.len() <= MAX_CONFIG_PATH_BYTES).then(|| (self.config.lookup)(&path))?
     }
 }
 

@@ -22,6 +22,7 @@ use crate::kv::{BatchWrites, KvBuffer, KvRead};
 use crate::limits::Limits;
 use crate::log_gate::LogGate;
 use crate::ticker::Ticker;
+use crate::total_memory::TotalMemory;
 
 /// Everything that is needed to make one more instance of a plugin.
 pub(crate) struct Blueprint {
@@ -33,6 +34,7 @@ pub(crate) struct Blueprint {
     config: PluginConfig,
     kv: Arc<dyn KvRead>,
     limits: Arc<Limits>,
+    total_memory: Arc<TotalMemory>,
     /// Without ticks nothing could be interrupted.
     _ticker: Arc<Ticker>,
 }
@@ -55,6 +57,7 @@ pub(crate) struct Surroundings {
     pub(crate) config: PluginConfig,
     pub(crate) kv: Arc<dyn KvRead>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) total_memory: Arc<TotalMemory>,
     pub(crate) ticker: Arc<Ticker>,
 }
 
@@ -80,6 +83,7 @@ impl Blueprint {
             config,
             kv,
             limits,
+            total_memory,
             ticker,
         } = given;
         Ok(Blueprint {
@@ -91,6 +95,7 @@ impl Blueprint {
             config,
             kv,
             limits,
+            total_memory,
             _ticker: ticker,
         })
     }
@@ -103,7 +108,7 @@ impl Blueprint {
     pub(crate) async fn instantiate(&self) -> Result<Instance, CallError> {
         let data = StoreData {
             plugin: Arc::clone(&self.name),
-            guard: Guard::new(&self.limits),
+            guard: Guard::new(&self.limits, &self.total_memory),
             kv: KvBuffer::new(Arc::clone(&self.name), Arc::clone(&self.kv), Arc::clone(&self.limits)),
             now: Timestamp(0),
             config: self.config.clone(),
@@ -261,7 +266,7 @@ impl Instance {
     fn settle<R>(&self, said: Answered<R>) -> Result<R, CallError> {
         match said {
             Some(Ok(Ok(answer))) => Ok(answer),
-            Some(Ok(Err(error))) => Err(CallError::Refused(convert::error_text(error))),
+            Some(Ok(Err(error))) => Err(convert::refusal(error)),
             Some(Err(trap)) => Err(guard::explain(self.store.data(), Some(trap))),
             None => Err(guard::explain(self.store.data(), None)),
         }

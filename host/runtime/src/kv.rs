@@ -31,7 +31,25 @@ pub trait KvRead: Send + Sync {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, KvValue)>, String>;
+
+    /// What the plugin has written in earlier calls of the running batch, other tenants' included: counted against the
+    /// limits of a batch.
+    fn written(&self, _plugin: &str) -> Written {
+        Written::default()
+    }
 }
+
+/// Writes of a plugin that wait for the commit of the running batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// How many keys.
+    pub keys: usize,
+    /// Bytes of keys and values.
+    pub bytes: usize,
+}
+
+/// Committed entries read at a time: small, because values may be large.
+const SCAN_PAGE: usize = 16;
 
 /// Why an operation on a plugin's data was not done.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,6 +72,8 @@ pub(crate) struct KvBuffer {
     writable: bool,
     batch: Writes,
     call: Writes,
+    /// Of earlier calls of the batch that are not in `batch`.
+    earlier: Written,
     /// Bytes of keys and values in `batch` and in `call`.
     bytes: (usize, usize),
 }
@@ -68,6 +88,7 @@ impl KvBuffer {
             writable: false,
             batch: Writes::new(),
             call: Writes::new(),
+            earlier: Written::default(),
             bytes: (0, 0),
         }
     }
@@ -75,6 +96,7 @@ impl KvBuffer {
     /// Before a call that belongs to a batch, on top of what the batch has written so far.
     pub(crate) fn begin(&mut self, now: Timestamp, batch: Writes) {
         self.now = now;
+        self.earlier = self.committed.written(&self.plugin);
         self.bytes = (
             batch
                 .iter()
@@ -128,35 +150,48 @@ impl KvBuffer {
         self.write(key, None)
     }
 
+    /// Never less than there is within `limit`: what one answer cannot hold is refused, so that nobody takes the end of
+    /// an answer for the end of the data.
     pub(crate) fn scan(
         &self,
         prefix: &str,
         mut after: Option<String>,
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, KvError> {
-        let limit = limit.min(self.limits.kv_scan_entries);
-        let mut found = Vec::new();
+        self.check_key(prefix)?;
+        self.check_key(after.as_deref().unwrap_or_default())?;
+        // One more than may be answered, to know that there is one.
+        let asked = limit.min(self.limits.kv_scan_entries.saturating_add(1));
+        let mut found: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut bytes = 0_usize;
         for _ in 0..self.limits.kv_scan_pages {
-            if found.len() == limit {
-                return Ok(found);
+            if found.len() == asked {
+                return self.within_one_answer(found);
             }
-            let wanted = limit - found.len();
+            let wanted = asked - found.len();
+            let page_len = wanted.min(SCAN_PAGE);
             let page = self
                 .committed
-                .scan(&self.plugin, prefix, after.as_deref(), wanted)
+                .scan(&self.plugin, prefix, after.as_deref(), page_len)
                 .map_err(KvError::Unavailable)?;
-            let last = (page.len() >= wanted)
-                .then(|| page.last().map(|(key, _)| key.clone()))
-                .flatten();
-            let merged = self.merge(page, prefix, after.as_deref(), last.as_deref());
-            found.extend(merged.into_iter().take(wanted));
+            let last = page.get(page_len.saturating_sub(1)).map(|(key, _)| key.clone());
+            for (key, value) in self.merge(&page, prefix, after.as_deref(), last.as_deref(), wanted) {
+                bytes = bytes.saturating_add(key.len() + value.bytes.len());
+                if bytes > self.limits.kv_scan_bytes {
+                    return Err(quota(
+                        "a scan finds more bytes than the limit; ask for fewer entries, each time after the last one",
+                        self.limits.kv_scan_bytes,
+                    ));
+                }
+                found.push((key.to_owned(), value.bytes.clone()));
+            }
             match last {
                 Some(last) => after = Some(last),
-                None => return Ok(found),
+                None => return self.within_one_answer(found),
             }
         }
-        match found.len() == limit {
-            true => Ok(found),
+        match found.len() == asked {
+            true => self.within_one_answer(found),
             false => Err(quota(
                 "a scan passes more removed entries than the limit of pages",
                 self.limits.kv_scan_pages,
@@ -164,30 +199,41 @@ impl KvBuffer {
         }
     }
 
-    /// One page of committed entries with the writes that fall into its range, without the dead.
-    fn merge(
-        &self,
-        page: Vec<(String, KvValue)>,
-        prefix: &str,
+    fn within_one_answer(&self, found: Vec<(String, Vec<u8>)>) -> Result<Vec<(String, Vec<u8>)>, KvError> {
+        match found.len() > self.limits.kv_scan_entries {
+            true => Err(quota(
+                "a scan finds more entries than the limit; ask for fewer, each time after the last one",
+                self.limits.kv_scan_entries,
+            )),
+            false => Ok(found),
+        }
+    }
+
+    /// The first entries of one page of committed ones with the writes that fall into its range, without the dead. Copies
+    /// nothing.
+    fn merge<'a>(
+        &'a self,
+        page: &'a [(String, KvValue)],
+        prefix: &'a str,
         after: Option<&str>,
         last: Option<&str>,
-    ) -> Vec<(String, Vec<u8>)> {
+        most: usize,
+    ) -> Vec<(&'a str, &'a KvValue)> {
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        let written = |writes: &Writes| -> Vec<(String, Option<KvValue>)> {
+        let mut entries: BTreeMap<&str, Option<&KvValue>> =
+            page.iter().map(|(key, value)| (key.as_str(), Some(value))).collect();
+        for writes in [&self.batch, &self.call] {
             let range = writes.range::<str, _>((from, Bound::Unbounded));
             let inside = range.take_while(|(key, _)| key.starts_with(prefix) && last.is_none_or(|l| key.as_str() <= l));
-            inside.map(|(key, value)| (key.clone(), value.clone())).collect()
-        };
-        let mut entries: Writes = page.into_iter().map(|(key, value)| (key, Some(value))).collect();
-        entries.extend(written(&self.batch));
-        entries.extend(written(&self.call));
+            entries.extend(inside.map(|(key, value)| (key.as_str(), value.as_ref())));
+        }
         let alive = entries
             .into_iter()
-            .filter_map(|(key, value)| Some((key, value.filter(|v| self.is_alive(v))?)));
-        alive.map(|(key, value)| (key, value.bytes)).collect()
+            .filter_map(|(key, value)| Some((key, value.filter(|value| self.is_alive(value))?)));
+        alive.take(most).collect()
     }
 
     fn write(&mut self, key: String, value: Option<KvValue>) -> Result<(), KvError> {
@@ -195,7 +241,8 @@ impl KvBuffer {
             return Err(KvError::Closed);
         }
         self.check_key(&key)?;
-        if self.batch.len() + self.call.len() >= self.limits.kv_writes_per_batch && !self.call.contains_key(&key) {
+        let keys = self.earlier.keys + self.batch.len() + self.call.len();
+        if keys >= self.limits.kv_writes_per_batch && !self.call.contains_key(&key) {
             return Err(quota(
                 "a batch writes more keys than the limit",
                 self.limits.kv_writes_per_batch,
@@ -203,7 +250,7 @@ impl KvBuffer {
         }
         let replaced = self.call.get(&key).map_or(0, |old| size_of_write(&key, old.as_ref()));
         let bytes = self.bytes.1 - replaced + size_of_write(&key, value.as_ref());
-        if self.bytes.0 + bytes > self.limits.kv_write_bytes_per_batch {
+        if self.earlier.bytes + self.bytes.0 + bytes > self.limits.kv_write_bytes_per_batch {
             return Err(quota(
                 "a batch writes more bytes than the limit",
                 self.limits.kv_write_bytes_per_batch,

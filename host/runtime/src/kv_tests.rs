@@ -150,3 +150,73 @@ fn a_scan_over_too_many_removed_entries_is_refused_and_not_cut() {
     assert!(matches!(kv.scan("k", None, 2), Err(KvError::Quota(_))));
     assert_eq!(kv.scan("k", None, 11).unwrap(), []);
 }
+
+#[test]
+fn a_scan_that_finds_more_than_one_answer_holds_is_refused_and_not_cut() {
+    let committed: Vec<String> = (0..40).map(|i| format!("k{i:02}")).collect();
+    let large = KvValue {
+        bytes: vec![0; 1_000],
+        expires: None,
+    };
+    let pairs: Vec<(&str, KvValue)> = committed.iter().map(|key| (key.as_str(), large.clone())).collect();
+    let limits = Limits {
+        kv_scan_entries: 30,
+        kv_scan_bytes: 20_100,
+        ..Limits::default()
+    };
+    let kv = buffer(&pairs, limits.clone());
+    assert_eq!(kv.scan("k", None, 20).unwrap().len(), 20);
+    let Err(KvError::Quota(text)) = kv.scan("k", None, 21) else {
+        panic!("21 KB were answered");
+    };
+    assert!(text.ends_with("after the last one: 20100"), "{text}");
+    let kv = buffer(
+        &pairs,
+        Limits {
+            kv_scan_bytes: 1 << 20,
+            ..limits
+        },
+    );
+    assert_eq!(kv.scan("k", None, 30).unwrap().len(), 30);
+    assert!(matches!(kv.scan("k", None, usize::MAX), Err(KvError::Quota(_))));
+    assert_eq!(
+        kv.scan("k", Some("k09".into()), usize::MAX).unwrap().len(),
+        30,
+        "all there is"
+    );
+}
+
+#[test]
+fn writes_of_all_calls_of_a_batch_count_together() {
+    struct Earlier;
+
+    impl KvRead for Earlier {
+        fn get(&self, _: &str, _: &str) -> Result<Option<KvValue>, String> {
+            Ok(None)
+        }
+
+        fn scan(&self, _: &str, _: &str, _: Option<&str>, _: usize) -> Result<Vec<(String, KvValue)>, String> {
+            Ok(Vec::new())
+        }
+
+        fn written(&self, _: &str) -> Written {
+            Written {
+                keys: 9_999,
+                bytes: 100,
+            }
+        }
+    }
+
+    let mut kv = KvBuffer::new("p".into(), Arc::new(Earlier), Arc::new(Limits::default()));
+    kv.begin(Timestamp(1), Writes::new());
+    kv.set("a".into(), vec![1], None).unwrap();
+    assert!(matches!(kv.set("b".into(), vec![1], None), Err(KvError::Quota(_))));
+    let limits = Limits {
+        kv_write_bytes_per_batch: 110,
+        ..Limits::default()
+    };
+    let mut kv = KvBuffer::new("p".into(), Arc::new(Earlier), Arc::new(limits));
+    kv.begin(Timestamp(1), Writes::new());
+    assert!(matches!(kv.set("a".into(), vec![1; 10], None), Err(KvError::Quota(_))));
+    kv.set("a".into(), vec![1; 9], None).unwrap();
+}

@@ -5,6 +5,7 @@
 //! Every call has two guards (computing time and wall time) and every plugin has limits ([`Limits`], I7). A failure is a
 //! value that travels with the alert (I6): [`Plugin::correlate`] and [`Plugin::enrich`] never fail as a whole.
 
+mod answers;
 mod bindings;
 mod calls;
 mod capabilities;
@@ -23,20 +24,23 @@ mod kv;
 mod lanes;
 mod limits;
 mod log_gate;
+mod pace;
 mod plugin;
 mod plugin_set;
 mod running;
 mod runtime;
 mod session;
+mod spare;
 mod ticker;
+mod total_memory;
 
 pub use calls::PluginCalls;
 pub use compiled::{Compiled, Role};
 pub use convert::{Description, Policy};
 pub use counters::{CallFailure, PluginCounters};
-pub use errors::{CallError, LoadError, RuntimeError, StartStep};
+pub use errors::{CallError, LoadError, RefusalKind, RuntimeError, StartStep};
 pub use host::{ConfigLookup, PluginConfig};
-pub use kv::KvRead;
+pub use kv::{KvRead, Written};
 pub use limits::Limits;
 pub use plugin::{Configured, CorrelateOutcome, EnrichOutcome, Plugin};
 pub use plugin_set::PluginSet;

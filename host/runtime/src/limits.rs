@@ -3,13 +3,25 @@
 
 use std::time::Duration;
 
-/// Most failed calls, and most time spent on them, are per batch; everything else is per call, instance or file.
+/// What one instance may have, and all together: a quarter of the 2 GiB that the whole host is meant to live in.
+const MEMORY_BYTES: usize = 256 << 20;
+const TOTAL_MEMORY_BYTES: usize = 512 << 20;
+
+const _: () = assert!(
+    MEMORY_BYTES * 2 <= TOTAL_MEMORY_BYTES,
+    "one greedy plugin leaves room for the others"
+);
+
+/// Most failed calls, and most time spent on them, are per slice of a batch; everything else is per alert, call, instance,
+/// batch or file, as its name says.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Largest file that is taken for a plugin, in bytes. 64 MiB.
     pub file_bytes: usize,
     /// All linear memories of an instance together, in bytes. 256 MiB.
     pub memory_bytes: usize,
+    /// All linear memories of all plugins together, in bytes. 512 MiB.
+    pub total_memory_bytes: usize,
     /// All tables of an instance together, in elements. 100,000.
     pub table_elements: usize,
     /// Core instances inside one component. 128.
@@ -18,7 +30,7 @@ pub struct Limits {
     pub memories: usize,
     /// Tables inside one component. 128.
     pub tables: usize,
-    /// Time a call may compute, for a whole batch. 1 s.
+    /// Time a call may compute. Slices are cut so that it is far from used up. 1 s.
     pub call_cpu: Duration,
     /// Time a call may take, waiting included. 5 s.
     pub call_wall: Duration,
@@ -26,22 +38,31 @@ pub struct Limits {
     pub start_cpu: Duration,
     /// Time each of these may take. 10 s.
     pub start_wall: Duration,
+    /// How long a slice waits for the next instance of a plugin that broke, unless it evaluates the rules of people; one
+    /// that needs longer comes later, and the slice goes on without it. 250 ms.
+    pub restart_wait: Duration,
     /// Time that taking the rules of one tenant may compute: thousands of conditions are compiled in it. 10 s.
     pub configure_cpu: Duration,
     /// Time that taking the rules may take. 20 s.
     pub configure_wall: Duration,
     /// Most data that one call may hand to the host, in bytes, counted by wasmtime while it copies. 64 MiB.
     pub answer_bytes: usize,
-    /// Most verdicts of one batch; more are dropped and counted. 200,000.
-    pub verdicts_per_batch: usize,
-    /// Most rule failures of one batch. 50,000.
-    pub rule_failures_per_batch: usize,
+    /// Most verdicts on one alert, each another rule or group; the alert is told of more. 64.
+    pub verdicts_per_alert: usize,
+    /// Most rules that are reported as failed on one alert; it is told of more. 64.
+    pub rule_failures_per_alert: usize,
+    /// Longest value that names a group, in bytes; a verdict with a longer one is refused and its alert told. 4 KiB.
+    pub group_value_bytes: usize,
+    /// Longest name of a rule or policy in an answer, in bytes. 256.
+    pub rule_id_bytes: usize,
     /// Most branches, and most columns read, named by one verdict. 4,096.
     pub indexes_per_verdict: usize,
     /// Most changes to one alert. 128.
     pub changes_per_alert: usize,
-    /// Longest path, JSON value or identifier in an answer, in bytes. 64 KiB.
+    /// Longest JSON value in an answer, or settings of a policy, in bytes. 64 KiB.
     pub text_bytes: usize,
+    /// Longest attribute path that a plugin names, in bytes. 256.
+    pub path_bytes: usize,
     /// Most attribute paths that a plugin, or one rule, may ask for. 1,024.
     pub columns: usize,
     /// Most policies that a correlator may bring along. 1,024.
@@ -52,11 +73,13 @@ pub struct Limits {
     pub kv_key_bytes: usize,
     /// Longest value of a plugin's own data, in bytes. 64 KiB.
     pub kv_value_bytes: usize,
-    /// Most entries that one scan answers. 1,000.
+    /// Most entries that one scan answers; one that finds more is refused. 1,000.
     pub kv_scan_entries: usize,
-    /// Most pages of committed data that one scan reads past removed and expired entries. 16.
+    /// Most bytes that one scan answers; one that finds more is refused. 1 MiB.
+    pub kv_scan_bytes: usize,
+    /// Most pages of committed data, of 16 entries each, that one scan reads: nothing interrupts it. 128.
     pub kv_scan_pages: usize,
-    /// Most keys written in one batch. 10,000.
+    /// Most keys written in one batch, by all calls for all tenants. 10,000.
     pub kv_writes_per_batch: usize,
     /// Most bytes written in one batch, keys included. 16 MiB.
     pub kv_write_bytes_per_batch: usize,
@@ -64,11 +87,12 @@ pub struct Limits {
     pub log_lines_per_second: u32,
     /// Longest log line, in bytes; a longer one is cut. 1,024.
     pub log_line_bytes: usize,
-    /// Failed calls after which the rest of a batch is given up. Isolating one alert of 512 takes 11. 32.
-    pub failed_calls_per_batch: u32,
-    /// Time spent on failed calls after which the rest of a batch is given up. 8 s.
-    pub failure_time_per_batch: Duration,
-    /// Batches given up in a row after which a plugin is left alone for a while. 3.
+    /// Failed calls after which the rest of a slice is given up. Isolating one alert of 512 takes 11. 64.
+    pub failed_calls_per_slice: u32,
+    /// Time spent on failed calls after which the rest of a slice is given up, and the plugin left alone for a while; not
+    /// for a plugin that evaluates the rules of people. 1 s.
+    pub failure_time_per_slice: Duration,
+    /// Slices given up in a row after which a plugin is left alone for a while. 3.
     pub strikes: u32,
     /// The first pause; every further one is twice as long. 1 s.
     pub back_off_first: Duration,
@@ -82,7 +106,8 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             file_bytes: 64 << 20,
-            memory_bytes: 256 << 20,
+            memory_bytes: MEMORY_BYTES,
+            total_memory_bytes: TOTAL_MEMORY_BYTES,
             table_elements: 100_000,
             instances: 128,
             memories: 16,
@@ -91,27 +116,32 @@ impl Default for Limits {
             call_wall: Duration::from_secs(5),
             start_cpu: Duration::from_secs(5),
             start_wall: Duration::from_secs(10),
+            restart_wait: Duration::from_millis(250),
             configure_cpu: Duration::from_secs(10),
             configure_wall: Duration::from_secs(20),
             answer_bytes: 64 << 20,
-            verdicts_per_batch: 200_000,
-            rule_failures_per_batch: 50_000,
+            verdicts_per_alert: 64,
+            rule_failures_per_alert: 64,
+            group_value_bytes: 4 << 10,
+            rule_id_bytes: 256,
             indexes_per_verdict: 4_096,
             changes_per_alert: 128,
             text_bytes: 64 << 10,
+            path_bytes: 256,
             columns: 1_024,
             policies: 1_024,
             state_bytes: 16 << 20,
             kv_key_bytes: 512,
             kv_value_bytes: 64 << 10,
             kv_scan_entries: 1_000,
-            kv_scan_pages: 16,
+            kv_scan_bytes: 1 << 20,
+            kv_scan_pages: 128,
             kv_writes_per_batch: 10_000,
             kv_write_bytes_per_batch: 16 << 20,
             log_lines_per_second: 100,
             log_line_bytes: 1_024,
-            failed_calls_per_batch: 32,
-            failure_time_per_batch: Duration::from_secs(8),
+            failed_calls_per_slice: 64,
+            failure_time_per_slice: Duration::from_secs(1),
             strikes: 3,
             back_off_first: Duration::from_secs(1),
             back_off_longest: Duration::from_secs(60),

@@ -7,17 +7,19 @@ use std::time::Instant;
 use donjon_core::TenantId;
 use donjon_core::batch::{Batch, Column, Findings, KvWrite, Patch, RuleReport, RuleSpec, Wants};
 
+use crate::answers::{self, Shape};
 use crate::calls::PluginCalls;
 use crate::columns;
 use crate::compiled::{Compiled, Role};
-use crate::convert::{self, Description, Dropped, Shape};
+use crate::convert::{self, Description};
 use crate::counters::{Counters, PluginCounters};
 use crate::errors::CallError;
 use crate::guard::Budget;
 use crate::instance::{Blueprint, Instance};
-use crate::judge::{Judged, judge};
+use crate::judge::{Judged, Patience, Trouble, judge};
 use crate::kv::as_list;
 use crate::lanes::{Lanes, Ready};
+use crate::pace::Pace;
 use crate::running::Running;
 use crate::session::{Correlating, Enriching, RoleCall, Session};
 
@@ -30,6 +32,9 @@ pub struct CorrelateOutcome {
     pub findings: Findings,
     /// Alerts that go on without this plugin, with the reason, in the order of the batch.
     pub failed: Vec<(usize, String)>,
+    /// Alerts for which a part of the answer was refused, with the reason; the rest of it counts. No failure: the same
+    /// answer would come again.
+    pub refused: Vec<(usize, String)>,
     /// To be committed with the batch.
     pub kv_writes: Vec<KvWrite>,
     /// Parts of the answer that were out of range or over a limit.
@@ -43,6 +48,9 @@ pub struct EnrichOutcome {
     pub patches: Vec<Patch>,
     /// Alerts that go on without this plugin, with the reason, in the order of the batch.
     pub failed: Vec<(usize, String)>,
+    /// Alerts for which a part of the answer was refused, with the reason; the rest of it counts. No failure: the same
+    /// answer would come again.
+    pub refused: Vec<(usize, String)>,
     /// To be committed with the batch.
     pub kv_writes: Vec<KvWrite>,
     /// Parts of the answer that were out of range or over a limit.
@@ -55,9 +63,10 @@ pub struct Plugin {
     compiled: Compiled,
     description: Description,
     unused_grants: Vec<String>,
-    blueprint: Blueprint,
+    blueprint: Arc<Blueprint>,
     lanes: Lanes,
     counters: Counters,
+    pace: Pace,
     /// For the worker, which is a thread of its own and waits for each call.
     runtime: tokio::runtime::Handle,
 }
@@ -102,9 +111,10 @@ impl Plugin {
             compiled,
             description,
             unused_grants,
-            blueprint,
+            blueprint: Arc::new(blueprint),
             lanes,
             counters: Counters::default(),
+            pace: Pace::default(),
             runtime: tokio::runtime::Handle::current(),
         }
     }
@@ -175,6 +185,12 @@ impl Plugin {
         self.counters.read()
     }
 
+    /// How many alerts the next call should get, from what they have cost so far.
+    #[must_use]
+    pub fn slice_alerts(&self) -> usize {
+        self.pace.alerts()
+    }
+
     /// The version of the rules it has for a tenant.
     #[must_use]
     pub fn configured_version(&self, tenant: &TenantId) -> Option<u64> {
@@ -194,7 +210,7 @@ impl Plugin {
     /// It is no correlator, it refused, or it broke. What serves is as it was.
     pub async fn prepare(&self, tenant: &TenantId, rules: &[RuleSpec]) -> Result<Arc<[RuleReport]>, CallError> {
         let mut running = self.lanes.spare(tenant);
-        let had_rules = !running.rules.is_empty();
+        let had_rules = !running.lessons.rules.is_empty();
         let mut said = self.configure_on(&mut running, tenant, rules).await;
         if had_rules && said.as_ref().is_err_and(|error| !error.spares_instance()) {
             // What broke it may be left from the rules before.
@@ -234,7 +250,7 @@ impl Plugin {
             }
             self.prepare(tenant, rules).await?;
             let taken = self.lanes.take_over(tenant, rules_version, rules);
-            return taken.ok_or_else(|| CallError::Refused("other rules came in between; give them again".to_owned()));
+            return taken.ok_or_else(|| CallError::refused("other rules came in between; give them again".to_owned()));
         }
         let running = self.lanes.serving(tenant);
         let mut running = running.lock().await;
@@ -274,19 +290,20 @@ impl Plugin {
         };
         for (start, (len, said)) in judged.answers {
             let shape = Shape { alerts: len, ..shape };
-            let (found, Dropped(dropped)) = convert::findings(said, shape, self.blueprint.limits());
-            outcome.dropped += dropped;
+            let checked = answers::findings(said, shape, self.blueprint.limits());
+            outcome.dropped += checked.dropped;
+            outcome.refused.extend(moved(checked.refused, start));
             outcome
                 .findings
                 .verdicts
-                .extend(found.verdicts.into_iter().map(|mut verdict| {
+                .extend(checked.said.verdicts.into_iter().map(|mut verdict| {
                     verdict.alert += start;
                     verdict
                 }));
             outcome
                 .findings
                 .failures
-                .extend(found.failures.into_iter().map(|mut failure| {
+                .extend(checked.said.failures.into_iter().map(|mut failure| {
                     failure.alert += start;
                     failure
                 }));
@@ -305,9 +322,10 @@ impl Plugin {
         };
         for (start, (len, said)) in judged.answers {
             let shape = Shape { alerts: len, ..shape };
-            let (patches, Dropped(dropped)) = convert::patches(said, shape, self.blueprint.limits());
-            outcome.dropped += dropped;
-            outcome.patches.extend(patches.into_iter().map(|mut patch| {
+            let checked = answers::patches(said, shape, self.blueprint.limits());
+            outcome.dropped += checked.dropped;
+            outcome.refused.extend(moved(checked.refused, start));
+            outcome.patches.extend(checked.said.into_iter().map(|mut patch| {
                 patch.alert += start;
                 patch
             }));
@@ -329,20 +347,33 @@ impl Plugin {
                 Judged {
                     answers: Vec::new(),
                     failed,
-                    gave_up: false,
+                    trouble: Trouble::default(),
                 },
                 shape,
                 Vec::new(),
             );
         }
         let limits = self.blueprint.limits();
-        let mut session = Session::<R>::new(&self.blueprint, &self.counters, &mut running, convert::batch(batch));
-        let judged = judge(&mut session, shape.alerts, limits).await;
+        let patience = self.patience();
+        let mut session = Session::<R>::new(
+            (&self.blueprint, patience),
+            (&self.counters, &self.pace),
+            &mut running,
+            convert::batch(batch),
+        );
+        let judged = judge(&mut session, shape.alerts, limits, patience).await;
         let writes = session.into_writes();
         if shape.alerts > 0 {
-            running.strikes.count(judged.gave_up, Instant::now(), limits);
+            running.strikes.count(&judged.trouble, Instant::now(), limits, patience);
         }
         (judged, shape, as_list(writes))
+    }
+
+    fn patience(&self) -> Patience {
+        match self.takes_rules() {
+            true => Patience::Long,
+            false => Patience::Short,
+        }
     }
 
     /// Its state, to hand to the next version. None if it has none or cannot tell.
@@ -351,11 +382,11 @@ impl Plugin {
         let mut running = shared.lock().await;
         let limits = self.blueprint.limits();
         let Some(instance) = running.instance.as_mut() else {
-            return running.state.clone();
+            return running.lessons.state.clone();
         };
         let begun = Instant::now();
         let said = match instance.snapshot(Budget::start(limits)).await {
-            Ok(state) if state.len() > limits.state_bytes => Err(CallError::Refused(format!(
+            Ok(state) if state.len() > limits.state_bytes => Err(CallError::refused(format!(
                 "its state is over the limit of {} bytes",
                 limits.state_bytes
             ))),
@@ -363,7 +394,7 @@ impl Plugin {
         };
         self.counters.count(begun.elapsed(), said.as_ref().err());
         match said {
-            Ok(state) => running.state = Some(state).filter(|state| !state.is_empty()),
+            Ok(state) => running.lessons.state = Some(state).filter(|state| !state.is_empty()),
             Err(error) => {
                 tracing::warn!(plugin = %self.name, "cannot take the state of the plugin: {error}");
                 if !error.spares_instance() {
@@ -372,7 +403,7 @@ impl Plugin {
                 return None;
             }
         }
-        running.state.clone()
+        running.lessons.state.clone()
     }
 
     fn report_dropped(&self, dropped: u64) {
@@ -416,6 +447,10 @@ impl PluginCalls for Plugin {
         self.runtime.block_on(self.prepare(tenant, rules))
     }
 
+    fn slice_alerts(&self) -> usize {
+        self.slice_alerts()
+    }
+
     fn correlate(&self, batch: Batch) -> CorrelateOutcome {
         self.runtime.block_on(self.correlate(batch))
     }
@@ -431,4 +466,9 @@ impl PluginCalls for Plugin {
     fn counters(&self) -> PluginCounters {
         self.counters()
     }
+}
+
+/// Reasons of a slice at their positions in the batch.
+fn moved(refused: Vec<(usize, String)>, start: usize) -> impl Iterator<Item = (usize, String)> {
+    refused.into_iter().map(move |(alert, reason)| (start + alert, reason))
 }

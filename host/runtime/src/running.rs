@@ -1,7 +1,8 @@
 //! What the calls of a plugin change: its instance, and what the next instance has to be told. A trap or time-out throws
-//! the instance away; this is where the next one comes from.
+//! the instance away; the next one comes from `spare.rs`.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use donjon_core::TenantId;
 
@@ -11,57 +12,62 @@ use crate::errors::{CallError, StartStep};
 use crate::guard::Budget;
 use crate::instance::{Blueprint, Instance};
 use crate::judge::Strikes;
+use crate::spare::{Lessons, Spare};
 
 /// What calls change.
 #[derive(Default)]
 pub(crate) struct Running {
     /// None after a trap or time-out.
     pub(crate) instance: Option<Instance>,
-    /// The newest state that is known, for the next instance.
-    pub(crate) state: Option<Vec<u8>>,
     /// What every new instance has to be told.
-    pub(crate) rules: BTreeMap<TenantId, Vec<WitRule>>,
+    pub(crate) lessons: Lessons,
+    spare: Spare,
     pub(crate) strikes: Strikes,
 }
 
 impl Running {
     pub(crate) fn new(instance: Option<Instance>, state: Option<Vec<u8>>) -> Running {
+        let lessons = Lessons {
+            state,
+            ..Lessons::default()
+        };
         Running {
             instance,
-            state,
+            lessons,
             ..Running::default()
         }
     }
 
-    /// The instance, or a new one that has been told everything but the rules.
-    pub(crate) async fn instance(&mut self, blueprint: &Blueprint) -> Result<&mut Instance, CallError> {
+    /// The instance broke: it is thrown away, and the next one made.
+    pub(crate) fn lose(&mut self, blueprint: &Arc<Blueprint>, error: &CallError) {
+        self.instance = None;
+        self.spare.needed(blueprint, &self.lessons, error);
+    }
+
+    /// The instance, or the next one as soon as it is there; one that broke is waited for no longer than `patience`.
+    pub(crate) async fn instance(
+        &mut self,
+        blueprint: &Arc<Blueprint>,
+        patience: Duration,
+    ) -> Result<&mut Instance, CallError> {
         if self.instance.is_none() {
-            let begun = match blueprint.begin(self.state.as_deref()).await {
-                Err((StartStep::Restore, error)) => {
-                    tracing::warn!("a plugin does not take its own state back and starts without it: {error}");
-                    self.state = None;
-                    blueprint.begin(None).await
-                }
-                begun => begun,
-            };
-            let restart = |(step, error): (StartStep, CallError)| CallError::Restart {
-                step,
-                cause: error.to_string(),
-            };
-            self.instance = Some(begun.map_err(restart)?);
+            self.instance = Some(self.spare.take(blueprint, &self.lessons, patience).await?);
         }
         self.instance.as_mut().ok_or_else(no_instance)
     }
 
-    /// The instance, or a new one, that has the rules of a tenant.
+    /// The instance, or the next one, that has the rules of a tenant.
     pub(crate) async fn instance_for(
         &mut self,
         tenant: &TenantId,
-        blueprint: &Blueprint,
+        blueprint: &Arc<Blueprint>,
+        patience: Duration,
     ) -> Result<&mut Instance, CallError> {
-        self.instance(blueprint).await?;
+        self.instance(blueprint, patience).await?;
         let instance = self.instance.as_mut().ok_or_else(no_instance)?;
-        if let Some(rules) = self.rules.get(tenant).filter(|_| !instance.ready.contains(tenant)) {
+        let rules = self.lessons.rules.get(tenant);
+        // Only after it refused newer ones.
+        if let Some(rules) = rules.filter(|_| !instance.ready.contains(tenant)) {
             let said = instance
                 .configure(tenant.as_str(), rules, Budget::configure(blueprint.limits()))
                 .await;
@@ -77,21 +83,22 @@ impl Running {
     /// Gives the instance, or a new one, the rules of a tenant. If it fails, the next instance is given those before.
     pub(crate) async fn configure(
         &mut self,
-        blueprint: &Blueprint,
+        blueprint: &Arc<Blueprint>,
         tenant: &TenantId,
         rules: Vec<WitRule>,
     ) -> Result<Vec<RuleReport>, CallError> {
-        let instance = self.instance(blueprint).await?;
         let budget = Budget::configure(blueprint.limits());
+        let instance = self.instance(blueprint, budget.wall).await?;
         let said = instance.configure(tenant.as_str(), &rules, budget).await;
         match &said {
             Ok(_) => {
                 instance.ready.insert(tenant.clone());
-                self.rules.insert(tenant.clone(), rules);
+                Arc::make_mut(&mut self.lessons.rules).insert(tenant.clone(), rules);
+                self.spare.renew(blueprint, &self.lessons);
             }
             // The instance may have forgotten the rules it had: the next batch gives them to it again.
             Err(error) if error.spares_instance() => drop(instance.ready.remove(tenant)),
-            Err(_) => self.instance = None,
+            Err(error) => self.lose(blueprint, &error.clone()),
         }
         said
     }

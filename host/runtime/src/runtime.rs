@@ -21,6 +21,7 @@ use crate::kv::KvRead;
 use crate::limits::Limits;
 use crate::plugin::{Plugin, Started};
 use crate::ticker::Ticker;
+use crate::total_memory::TotalMemory;
 
 /// How to set up the runtime.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +52,7 @@ pub struct StartOptions {
 pub struct Runtime {
     engine: Engine,
     limits: Arc<Limits>,
+    total_memory: Arc<TotalMemory>,
     cache: Option<CompileCache>,
     ticker: Arc<Ticker>,
 }
@@ -69,6 +71,7 @@ impl Runtime {
         let ticker = Arc::new(Ticker::start(&engine).map_err(RuntimeError::Ticker)?);
         Ok(Arc::new(Runtime {
             engine,
+            total_memory: TotalMemory::of(options.limits.total_memory_bytes),
             limits: Arc::new(options.limits),
             cache,
             ticker,
@@ -79,6 +82,18 @@ impl Runtime {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Bytes of linear memory that all plugins have now.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.total_memory.taken()
+    }
+
+    /// How often a plugin was refused memory because all together have as much as they may.
+    #[must_use]
+    pub fn memory_refusals(&self) -> u64 {
+        self.total_memory.refused()
     }
 
     /// Makes a file runnable, or says why not. Takes up to seconds: call it where waiting is allowed.
@@ -122,6 +137,7 @@ impl Runtime {
             config,
             kv,
             limits: Arc::clone(&self.limits),
+            total_memory: Arc::clone(&self.total_memory),
             ticker: Arc::clone(&self.ticker),
         };
         let blueprint = Blueprint::new(Arc::clone(&name), &compiled, &plan, given)?;

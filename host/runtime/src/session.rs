@@ -4,7 +4,8 @@
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use donjon_core::{TenantId, Timestamp};
 
@@ -15,8 +16,9 @@ use crate::counters::Counters;
 use crate::errors::CallError;
 use crate::guard::Budget;
 use crate::instance::{Blueprint, Instance};
-use crate::judge::JudgeCall;
+use crate::judge::{JudgeCall, Patience};
 use crate::kv::BatchWrites;
+use crate::pace::Pace;
 use crate::running::Running;
 
 /// The call of a role that judges batches.
@@ -51,8 +53,11 @@ impl RoleCall for Enriching {
 }
 
 pub(crate) struct Session<'a, R> {
-    blueprint: &'a Blueprint,
+    blueprint: &'a Arc<Blueprint>,
+    /// How long the next instance is waited for where one broke.
+    restart_wait: Duration,
     counters: &'a Counters,
+    pace: &'a Pace,
     running: &'a mut Running,
     tenant: TenantId,
     batch: WitBatch,
@@ -62,15 +67,20 @@ pub(crate) struct Session<'a, R> {
 
 impl<'a, R: RoleCall> Session<'a, R> {
     pub(crate) fn new(
-        blueprint: &'a Blueprint,
-        counters: &'a Counters,
+        (blueprint, patience): (&'a Arc<Blueprint>, Patience),
+        (counters, pace): (&'a Counters, &'a Pace),
         running: &'a mut Running,
         batch: WitBatch,
     ) -> Self {
         let tenant = convert::tenant(&batch);
         Session {
             blueprint,
+            restart_wait: match patience {
+                Patience::Long => blueprint.limits().start_wall + blueprint.limits().configure_wall,
+                Patience::Short => blueprint.limits().restart_wait,
+            },
             counters,
+            pace,
             running,
             tenant,
             batch,
@@ -85,13 +95,21 @@ impl<'a, R: RoleCall> Session<'a, R> {
     }
 
     async fn attempt(&mut self, range: Range<usize>) -> Result<(usize, R::Said), CallError> {
-        let limits = self.blueprint.limits();
         let (part, whole) = (range.len(), self.batch.keys.len());
-        let instance = self.running.instance_for(&self.tenant, self.blueprint).await?;
+        let instance = self
+            .running
+            .instance_for(&self.tenant, self.blueprint, self.restart_wait)
+            .await?;
         let sliced = (part < whole).then(|| convert::slice(&self.batch, range));
         let batch = sliced.as_ref().unwrap_or(&self.batch);
         instance.open_batch(Timestamp(batch.now), std::mem::take(&mut self.writes));
-        let said = R::run(instance, batch, Budget::judge(limits, part, whole)).await;
+        let begun = Instant::now();
+        let said = R::run(instance, batch, Budget::judge(self.blueprint.limits())).await;
+        match &said {
+            Ok(_) => self.pace.took(part, begun.elapsed()),
+            Err(error) if error.is_time_out() => self.pace.timed_out(part),
+            Err(_) => {}
+        }
         self.writes = instance.close_batch(said.is_ok());
         said.map(|said| (part, said))
     }
@@ -104,8 +122,10 @@ impl<R: RoleCall> JudgeCall for Session<'_, R> {
         let begun = Instant::now();
         let said = self.attempt(range).await;
         self.counters.count(begun.elapsed(), said.as_ref().err());
-        if said.as_ref().is_err_and(|error| !error.spares_instance()) {
-            self.running.instance = None;
+        if let Err(error) = &said
+            && !error.spares_instance()
+        {
+            self.running.lose(self.blueprint, error);
         }
         said
     }

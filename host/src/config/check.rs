@@ -79,6 +79,13 @@ impl Config {
                 return invalid(format!("{name} must be at least {least}, found: {value}"));
             }
         }
+        let (total, one) = (self.plugin_host.total_memory_bytes, self.plugin_host.memory_bytes);
+        if total < one {
+            return invalid(format!(
+                "plugin_host.total_memory_bytes is for all plugins and must be at least plugin_host.memory_bytes, which is for \
+                 one: {total} < {one}"
+            ));
+        }
         for (name, value) in [
             ("ingest.max_body_bytes", self.ingest.max_body_bytes as u64),
             ("ingest.max_items", self.ingest.max_items as u64),

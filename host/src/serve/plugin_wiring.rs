@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,10 +21,14 @@ use crate::plugins::{PluginConfig, PluginDirectory, PluginEvent, PluginOptions, 
 use crate::telemetry::{Kind, Metrics};
 use crate::worker::check_policies;
 
+/// How often the memory of plugins is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+
 /// The caps on plugins, as configured.
 fn limits(config: &Config) -> Limits {
     let host = &config.plugin_host;
     Limits {
+        total_memory_bytes: host.total_memory_bytes,
         memory_bytes: host.memory_bytes,
         call_cpu: Duration::from_millis(host.call_cpu_ms),
         call_wall: Duration::from_millis(host.call_timeout_ms),
@@ -79,6 +83,8 @@ pub async fn start(
         rescan: Duration::from_secs(config.plugin_host.rescan_seconds),
     };
     let (sender, changes) = watch::channel(0);
+    let runtime = runtime(config, dir)?;
+    tokio::spawn(measure_memory(Arc::downgrade(&runtime), Arc::clone(metrics)));
     let metrics = Arc::clone(metrics);
     let on_change = Arc::new(move |event: PluginEvent| {
         metrics
@@ -96,7 +102,7 @@ pub async fn start(
         committed: state.clone(),
         pending: pending_kv.clone(),
     });
-    let directory = PluginDirectory::start(options, runtime(config, dir)?, kv, preconfigure, on_change).await?;
+    let directory = PluginDirectory::start(options, runtime, kv, preconfigure, on_change).await?;
     tokio::spawn(warn_without_correlator(
         directory.set(),
         changes.clone(),
@@ -109,6 +115,16 @@ pub async fn start(
         changes,
         pending_kv,
     })
+}
+
+/// Keeps the metrics of what all plugins have together, for as long as there is a runtime.
+async fn measure_memory(runtime: Weak<Runtime>, metrics: Arc<Metrics>) {
+    while let Some(runtime) = runtime.upgrade() {
+        metrics.plugin_memory_bytes.set(runtime.memory_bytes() as u64);
+        metrics.plugin_memory_refusals.set(runtime.memory_refusals());
+        drop(runtime);
+        tokio::time::sleep(MEASURE_EVERY).await;
+    }
 }
 
 /// Says so whenever nothing evaluates rules, which looks like rules that match nothing.

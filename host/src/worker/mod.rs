@@ -11,6 +11,7 @@ mod rejudge;
 mod replay;
 mod required;
 mod rule_sets;
+mod slices;
 mod stages;
 
 use std::collections::HashMap;

@@ -17,14 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::required::{Attempt, LastGood};
 use super::rule_sets::{InForce, Plan, TenantRules};
+use super::slices::Slices;
 use super::{Pause, Pending, WorkerError, patches};
 use crate::json;
 use crate::line::LineStatus;
 use crate::plugin_kv::PendingKv;
 use crate::telemetry::{Metrics, PluginLabel};
 
-/// Alerts of one call, so that a call stays far below its time limit with thousands of rules.
-const CALL_ALERTS: usize = 512;
 /// What an alert is told that nobody compared with rules.
 const UNSEEN: &str =
     "no correlator is loaded, no rule was evaluated; once one is, judge it again by its journal position";
@@ -162,7 +161,8 @@ impl Stage<'_> {
         let mut kv_writes = Vec::new();
         for plugin in of_role(plugins, Role::Enricher) {
             let columns = wanted_columns(plugin.as_ref());
-            for slice in events.chunks_mut(CALL_ALERTS) {
+            let mut slices = Slices::new(events);
+            while let Some(slice) = slices.next(plugin.slice_alerts()) {
                 let outcome = self.until_it_works(plugin.as_ref(), plugins.generation, slice.len(), |stage| {
                     let batch = stage.batch(slice, columns.as_deref());
                     let first_alert = batch.slice(0..1);
@@ -176,6 +176,7 @@ impl Stage<'_> {
                     }
                 })?;
                 self.note_failed(plugin.as_ref(), slice, &outcome.failed);
+                self.note_failed(plugin.as_ref(), slice, &outcome.refused);
                 for patch in outcome.patches {
                     if let Some(event) = slice.get_mut(patch.alert) {
                         event.keep_original();
@@ -209,13 +210,15 @@ impl Stage<'_> {
                 continue;
             }
             let mut first = 0;
-            for slice in events.chunks_mut(CALL_ALERTS) {
+            let mut slices = Slices::new(events);
+            while let Some(slice) = slices.next(plugin.slice_alerts()) {
                 let (plan, outcome) =
                     self.until_it_works(plugin.as_ref(), plugins.generation, slice.len(), |stage| {
                         let plan = rules.plan(plugin.as_ref(), stage.tenant, stage.line);
                         stage.correlate_once(plugin.as_ref(), slice, plan)
                     })?;
                 self.note_failed(plugin.as_ref(), slice, &outcome.failed);
+                self.note_failed(plugin.as_ref(), slice, &outcome.refused);
                 if let Some(plan) = plan {
                     if let Some(text) = &plan.refused {
                         let every: Vec<_> = (0..slice.len()).map(|at| (at, text.clone())).collect();

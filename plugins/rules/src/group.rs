@@ -1,7 +1,9 @@
 //! Names the groups of an alert. Only called for alerts that match.
 
+use std::collections::HashSet;
+
 use donjon_plugin::{OnMissingGroup, Scalar};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::columns::{Place, value_at};
 use crate::rule_set::Grouping;
@@ -9,12 +11,39 @@ use crate::rule_set::Grouping;
 /// The group of alerts that have no value to group by.
 const NONE: &str = "none";
 
-/// The group keys of an alert, usually one. None if the rule does not apply to it.
+/// The entries of the attribute that multi-level rules look into, read once an alert however many rules there are.
+#[derive(Default)]
+pub(crate) struct Entries {
+    of: Option<(Place, Option<Map<String, Value>>)>,
+}
+
+impl Entries {
+    /// Before another alert.
+    pub(crate) fn clear(&mut self) {
+        self.of = None;
+    }
+
+    /// The entries at a place; none if no object is there.
+    fn at(&mut self, place: Place, value: &Scalar) -> Option<&Map<String, Value>> {
+        if self.of.as_ref().is_none_or(|(known, _)| *known != place) {
+            let entries = match value {
+                Scalar::Json(json) => serde_json::from_str(json).ok(),
+                _ => None,
+            };
+            self.of = Some((place, entries));
+        }
+        self.of.as_ref().and_then(|(_, entries)| entries.as_ref())
+    }
+}
+
+/// The group keys of an alert, usually one and never more than `most`. None if the rule does not apply to it.
 pub(crate) fn group_keys(
     grouping: &Grouping,
     on_missing: OnMissingGroup,
     places: &[Place],
     row: &[Scalar],
+    entries: &mut Entries,
+    most: usize,
 ) -> Vec<Vec<String>> {
     let mut values = places.iter().map(|place| value_at(row, *place));
     if values.clone().any(Scalar::is_null) {
@@ -26,7 +55,14 @@ pub(crate) fn group_keys(
     match grouping {
         Grouping::One => none(),
         Grouping::Paths(_) => vec![values.map(key_text).collect()],
-        Grouping::MultiLevel { property, .. } => values.next().map_or_else(none, |value| entries(value, property)),
+        Grouping::MultiLevel { property, .. } => {
+            let (Some(place), Some(value)) = (places.first(), values.next()) else {
+                return none();
+            };
+            entries
+                .at(*place, value)
+                .map_or_else(none, |entries| distinct(entries, property, most))
+        }
     }
 }
 
@@ -36,20 +72,17 @@ fn none() -> Vec<Vec<String>> {
 
 /// One group for each distinct value of a property of the entries, in the order of their appearance. Entries without it
 /// are passed over; if all are, the alert is in no group.
-fn entries(value: &Scalar, property: &str) -> Vec<Vec<String>> {
-    let Scalar::Json(json) = value else { return none() };
-    let Ok(Value::Object(entries)) = serde_json::from_str(json) else {
-        return none();
-    };
+fn distinct(entries: &Map<String, Value>, property: &str, most: usize) -> Vec<Vec<String>> {
+    let mut seen: HashSet<String> = HashSet::new();
     let mut keys: Vec<Vec<String>> = Vec::new();
-    for value in entries
-        .values()
-        .filter_map(|entry| entry.get(property))
-        .filter(|value| !value.is_null())
-    {
-        let key = vec![json_key_text(value)];
-        if !keys.contains(&key) {
-            keys.push(key);
+    let values = entries.values().filter_map(|entry| entry.get(property));
+    for value in values.filter(|value| !value.is_null()) {
+        if keys.len() == most {
+            break;
+        }
+        let key = json_key_text(value);
+        if seen.insert(key.clone()) {
+            keys.push(vec![key]);
         }
     }
     keys
@@ -84,7 +117,7 @@ mod tests {
 
     fn keys(grouping: &Grouping, on_missing: OnMissingGroup, row: &[Scalar]) -> Vec<Vec<String>> {
         let places: Vec<Place> = (0..).take(grouping.paths().len()).map(Some).collect();
-        group_keys(grouping, on_missing, &places, row)
+        group_keys(grouping, on_missing, &places, row, &mut Entries::default(), usize::MAX)
     }
 
     fn json(text: &str) -> Scalar {
@@ -128,7 +161,14 @@ mod tests {
             Vec::<Vec<String>>::new()
         );
         assert_eq!(
-            group_keys(&grouping, OnMissingGroup::None, &[Some(0), None], &full),
+            group_keys(
+                &grouping,
+                OnMissingGroup::None,
+                &[Some(0), None],
+                &full,
+                &mut Entries::default(),
+                usize::MAX
+            ),
             [["none"]],
             "not handed over"
         );
@@ -167,5 +207,29 @@ mod tests {
             assert_eq!(keys.concat(), expected, "{value:?}");
         }
         assert!(keys(&grouping, OnMissingGroup::Skip, &[Scalar::Null]).is_empty());
+    }
+
+    #[test]
+    fn a_thousand_entries_give_no_more_groups_than_asked_for() {
+        let entry = |at: usize| format!(r#""{at}":{{"name":"n{}"}}"#, at / 2);
+        let text = format!("{{{}}}", (0..1_024).map(entry).collect::<Vec<_>>().join(","));
+        let grouping = Grouping::MultiLevel {
+            path: "customers".into(),
+            property: "name".into(),
+        };
+        let mut entries = Entries::default();
+        let mut keys = |most| {
+            group_keys(
+                &grouping,
+                OnMissingGroup::None,
+                &[Some(0)],
+                &[json(&text)],
+                &mut entries,
+                most,
+            )
+        };
+        assert_eq!(keys(usize::MAX).len(), 512);
+        assert_eq!(keys(65).len(), 65);
+        assert_eq!(keys(65)[64], ["n64"]);
     }
 }

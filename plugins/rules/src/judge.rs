@@ -5,8 +5,12 @@
 use donjon_plugin::{Batch, Findings, RuleFailure, Scalar, Verdict};
 
 use crate::columns::{Row, RuleColumns};
-use crate::group::group_keys;
+use crate::group::{Entries, group_keys};
 use crate::rule_set::{CompiledRule, RuleSet};
+
+/// Most verdicts, and most failures, on one alert. One more than the host takes, so that it tells the alert; any further
+/// would only cost time.
+const MOST_ON_AN_ALERT: usize = 65;
 
 /// Judge a batch by the rules of its tenant.
 pub(crate) fn judge(rule_set: &mut RuleSet, batch: &Batch) -> Findings {
@@ -14,17 +18,32 @@ pub(crate) fn judge(rule_set: &mut RuleSet, batch: &Batch) -> Findings {
     let places = columns.for_batch(&batch.columns, rules);
     let mut findings = Findings::default();
     let mut matched = Vec::new();
+    let mut entries = Entries::default();
     for (alert, values) in batch.indexed_rows() {
+        entries.clear();
+        let full = findings.verdicts.len() + MOST_ON_AN_ALERT;
+        let failures_full = findings.failures.len() + MOST_ON_AN_ALERT;
         for (rule, places) in rules.iter().zip(places) {
             matched.clear();
             let failure = evaluate(rule, places, values, &mut matched);
-            findings.failures.extend(failure.map(|message| RuleFailure {
-                alert,
-                rule: rule.id.clone(),
-                message,
-            }));
-            if !matched.is_empty() {
-                add_verdicts(&mut findings.verdicts, alert, rule, places, values, &matched);
+            if let Some(message) = failure.filter(|_| findings.failures.len() < failures_full) {
+                findings.failures.push(RuleFailure {
+                    alert,
+                    rule: rule.id.clone(),
+                    message,
+                });
+            }
+            let most = full - findings.verdicts.len();
+            if !matched.is_empty() && most > 0 {
+                let keys = group_keys(
+                    &rule.grouping,
+                    rule.on_missing,
+                    &places.grouping,
+                    values,
+                    &mut entries,
+                    most,
+                );
+                add_verdicts(&mut findings.verdicts, alert, rule, places, keys, &matched);
             }
         }
     }
@@ -52,10 +71,9 @@ fn add_verdicts(
     alert: u32,
     rule: &CompiledRule,
     places: &RuleColumns,
-    values: &[Scalar],
+    keys: Vec<Vec<String>>,
     matched: &[u32],
 ) {
-    let keys = group_keys(&rule.grouping, rule.on_missing, &places.grouping, values);
     let read = columns_read(rule, places, matched);
     verdicts.extend(keys.into_iter().map(|group_key| Verdict {
         alert,

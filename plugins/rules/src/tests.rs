@@ -199,3 +199,12 @@ fn grouping_follows_the_rule() {
         assert_eq!(show(&findings), expected, "{name}");
     }
 }
+
+#[test]
+fn a_hundred_matching_rules_give_one_verdict_more_than_the_host_takes() {
+    let rules = (0..100).map(|at| rule(&format!("r{at}"), "true", &[])).collect();
+    let findings = with_rules(rules).correlate(&batch(&[], vec![vec![], vec![]])).unwrap();
+    let of = |alert: u32| findings.verdicts.iter().filter(move |verdict| verdict.alert == alert);
+    assert_eq!((of(0).count(), of(1).count()), (65, 65));
+    assert_eq!(of(1).next().unwrap().rule, "r0", "in the order of the rules");
+}

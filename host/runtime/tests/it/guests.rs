@@ -36,6 +36,12 @@ pub fn correlator_with_init(init: &str) -> Vec<u8> {
     module(&CORRELATOR.replace(";; BEGIN INIT", init), "correlator")
 }
 
+/// A correlator that takes no rules, whose `init` does this first: one that may be missed.
+pub fn optional_correlator(init: &str) -> Vec<u8> {
+    let text = CORRELATOR.replace(r#""\00\01\00\00""#, r#""\00\00\00\00""#);
+    module(&text.replace(";; BEGIN INIT", init), "correlator")
+}
+
 /// Limits that let a looping guest fail quickly.
 pub fn quick() -> Limits {
     Limits {

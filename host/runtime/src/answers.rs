@@ -1,0 +1,344 @@
+//! Answers of plugins to a batch, checked before anybody believes them: positions, lengths, counts and depths. What is
+//! over a limit is refused and told to the alert it concerns; the rest of the answer counts. What names no alert of the
+//! batch can be told to none: it is counted. Looks only at one alert's part of an answer at a time, so that the outcome
+//! does not depend on where slices begin and end (I10).
+
+use std::collections::BTreeMap;
+
+use donjon_core::RuleId;
+use donjon_core::batch::{Change, Findings, Patch, RuleFailure, Verdict};
+use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, MAX_GROUP_PATHS, MAX_PATH_KEYS, MAX_VALUE_DEPTH, cut};
+
+use crate::bindings::correlator::exports::donjon::plugin::correlation as wit_correlation;
+use crate::bindings::enricher::exports::donjon::plugin::enrichment as wit_enrichment;
+use crate::limits::Limits;
+
+/// The size of a batch, for checking the answer to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) alerts: usize,
+    pub(crate) columns: usize,
+}
+
+/// The part of an answer that is within the limits, and what became of the rest.
+#[derive(Debug, Default)]
+pub(crate) struct Checked<T> {
+    pub(crate) said: T,
+    /// Alerts for which something was refused, and what, in the order of the batch.
+    pub(crate) refused: Vec<(usize, String)>,
+    /// Parts that were refused, those that name no alert of the batch included.
+    pub(crate) dropped: u64,
+}
+
+/// What is refused, by alert: the first reason, and how many more there are.
+#[derive(Default)]
+struct Refusals {
+    by_alert: BTreeMap<usize, (String, u64)>,
+    dropped: u64,
+}
+
+impl Refusals {
+    fn note(&mut self, alert: usize, reason: impl FnOnce() -> String) {
+        self.dropped = self.dropped.saturating_add(1);
+        let entry = self.by_alert.entry(alert).or_insert_with(|| (reason(), 0));
+        entry.1 = entry.1.saturating_add(1);
+    }
+
+    fn note_homeless(&mut self) {
+        self.dropped = self.dropped.saturating_add(1);
+    }
+
+    fn with<T>(self, said: T) -> Checked<T> {
+        let text = |(reason, count): (String, u64)| match count {
+            1 => reason,
+            more => format!("{reason} (parts of the answer refused: {more})"),
+        };
+        let refused = self.by_alert.into_iter().map(|(alert, why)| (alert, text(why)));
+        Checked {
+            said,
+            refused: refused.collect(),
+            dropped: self.dropped,
+        }
+    }
+}
+
+/// The verdicts of each alert, as chains through the list of all: no allocation an alert.
+struct Chains {
+    newest: Vec<usize>,
+    count: Vec<usize>,
+    before: Vec<usize>,
+}
+
+const NONE: usize = usize::MAX;
+
+impl Chains {
+    fn new(alerts: usize) -> Chains {
+        Chains {
+            newest: vec![NONE; alerts],
+            count: vec![0; alerts],
+            before: Vec::new(),
+        }
+    }
+
+    fn count(&self, alert: usize) -> usize {
+        self.count.get(alert).copied().unwrap_or(0)
+    }
+
+    /// The place in the list of a verdict of the alert that is like this one.
+    fn find(&self, alert: usize, mut is_same: impl FnMut(usize) -> bool) -> Option<usize> {
+        let mut at = self.newest.get(alert).copied().unwrap_or(NONE);
+        while at != NONE {
+            if is_same(at) {
+                return Some(at);
+            }
+            at = self.before.get(at).copied().unwrap_or(NONE);
+        }
+        None
+    }
+
+    /// The next verdict of the list is one of this alert.
+    fn push(&mut self, alert: usize) {
+        let at = self.before.len();
+        if let (Some(newest), Some(count)) = (self.newest.get_mut(alert), self.count.get_mut(alert)) {
+            self.before.push(std::mem::replace(newest, at));
+            *count += 1;
+        }
+    }
+}
+
+pub(crate) fn findings(said: wit_correlation::Findings, shape: Shape, limits: &Limits) -> Checked<Findings> {
+    let mut refusals = Refusals::default();
+    let verdicts = verdicts(said.verdicts, shape, limits, &mut refusals);
+    let mut failures = Vec::new();
+    let mut counts = vec![0_usize; shape.alerts];
+    for failure in said.failures {
+        let Some((alert, count)) = place(&mut counts, failure.alert) else {
+            refusals.note_homeless();
+            continue;
+        };
+        if *count >= limits.rule_failures_per_alert {
+            let limit = limits.rule_failures_per_alert;
+            refusals.note(alert, || {
+                format!("more rules failed on the alert than are kept: {limit}")
+            });
+        } else if failure.rule.len() > limits.rule_id_bytes {
+            refusals.note(alert, || {
+                too_long("the name of a rule", limits.rule_id_bytes, failure.rule.len())
+            });
+        } else {
+            *count += 1;
+            failures.push(RuleFailure {
+                alert,
+                rule: RuleId::from(failure.rule),
+                message: cut(&failure.message, MAX_ERROR_TEXT_BYTES).to_owned(),
+            });
+        }
+    }
+    refusals.with(Findings { verdicts, failures })
+}
+
+fn verdicts(
+    said: Vec<wit_correlation::Verdict>,
+    shape: Shape,
+    limits: &Limits,
+    refusals: &mut Refusals,
+) -> Vec<Verdict> {
+    let mut verdicts: Vec<Verdict> = Vec::with_capacity(said.len().min(shape.alerts));
+    let mut chains = Chains::new(shape.alerts);
+    for verdict in said {
+        let Some(alert) = position(verdict.alert, shape.alerts) else {
+            refusals.note_homeless();
+            continue;
+        };
+        if let Some(reason) = misfit(&verdict, shape, limits) {
+            refusals.note(alert, || reason);
+            continue;
+        }
+        let is_same = |at: usize| {
+            verdicts
+                .get(at)
+                .is_some_and(|known| known.rule.as_str() == verdict.rule && known.group_key == verdict.group_key)
+        };
+        match chains.find(alert, is_same) {
+            Some(at) => {
+                if let Some(known) = verdicts.get_mut(at) {
+                    known.branches.extend(verdict.branches);
+                    known.read.extend(verdict.read);
+                    tidy(known);
+                }
+            }
+            None if chains.count(alert) >= limits.verdicts_per_alert => {
+                let limit = limits.verdicts_per_alert;
+                refusals.note(alert, || {
+                    format!("more verdicts on the alert than the first that count: {limit}")
+                });
+            }
+            None => {
+                chains.push(alert);
+                let mut verdict = Verdict {
+                    alert,
+                    rule: RuleId::from(verdict.rule),
+                    group_key: verdict.group_key,
+                    branches: verdict.branches,
+                    read: verdict.read,
+                };
+                tidy(&mut verdict);
+                verdicts.push(verdict);
+            }
+        }
+    }
+    verdicts
+}
+
+/// The same verdict twice is one, and so is a branch or a column named twice.
+fn tidy(verdict: &mut Verdict) {
+    for indexes in [&mut verdict.branches, &mut verdict.read] {
+        if !indexes.is_sorted_by(|a, b| a < b) {
+            indexes.sort_unstable();
+            indexes.dedup();
+        }
+    }
+}
+
+/// Why a verdict is not taken.
+fn misfit(said: &wit_correlation::Verdict, shape: Shape, limits: &Limits) -> Option<String> {
+    if said.rule.len() > limits.rule_id_bytes {
+        return Some(too_long("the name of a rule", limits.rule_id_bytes, said.rule.len()));
+    }
+    if said.group_key.len() > MAX_GROUP_PATHS {
+        let found = said.group_key.len();
+        return Some(format!(
+            "a group is named by more than {MAX_GROUP_PATHS} values: {found}"
+        ));
+    }
+    if let Some(long) = said
+        .group_key
+        .iter()
+        .find(|value| value.len() > limits.group_value_bytes)
+    {
+        return Some(too_long(
+            "a value that names a group",
+            limits.group_value_bytes,
+            long.len(),
+        ));
+    }
+    let (branches, read) = (said.branches.len(), said.read.len());
+    if branches.max(read) > limits.indexes_per_verdict {
+        let limit = limits.indexes_per_verdict;
+        return Some(format!(
+            "a verdict names more than {limit} branches or columns: {}",
+            branches.max(read)
+        ));
+    }
+    let strange = said
+        .read
+        .iter()
+        .find(|column| position(**column, shape.columns).is_none())?;
+    Some(format!(
+        "a verdict has read a column that is not among the {}: {strange}",
+        shape.columns
+    ))
+}
+
+fn too_long(what: &str, limit: usize, found: usize) -> String {
+    format!("{what} is longer than the limit of {limit} bytes: {found}")
+}
+
+pub(crate) fn patches(said: Vec<wit_enrichment::Patch>, shape: Shape, limits: &Limits) -> Checked<Vec<Patch>> {
+    let mut refusals = Refusals::default();
+    let mut patches: Vec<Patch> = Vec::new();
+    let mut counts = vec![0_usize; shape.alerts];
+    for patch in said {
+        let Some((alert, count)) = place(&mut counts, patch.alert) else {
+            refusals.note_homeless();
+            continue;
+        };
+        let mut changes = Vec::new();
+        for change in patch.changes {
+            if *count >= limits.changes_per_alert {
+                let limit = limits.changes_per_alert;
+                refusals.note(alert, || {
+                    format!("more changes to the alert than the first that count: {limit}")
+                });
+                continue;
+            }
+            match change_of(change, limits) {
+                Ok(change) => {
+                    *count += 1;
+                    changes.push(change);
+                }
+                Err(reason) => refusals.note(alert, || reason),
+            }
+        }
+        if !changes.is_empty() {
+            patches.push(Patch { alert, changes });
+        }
+    }
+    refusals.with(patches)
+}
+
+/// A change whose path and value are shallow enough for everything that walks them by recursion, or why not.
+fn change_of(said: wit_enrichment::Change, limits: &Limits) -> Result<Change, String> {
+    let change = match said {
+        wit_enrichment::Change::Set((path, json)) => Change::Set { path, json },
+        wit_enrichment::Change::Remove(path) => Change::Remove { path },
+    };
+    let (Change::Set { path, .. } | Change::Remove { path }) = &change;
+    if path.len() > limits.path_bytes {
+        return Err(too_long("the path of a change", limits.path_bytes, path.len()));
+    }
+    // One key more than there are dots; escaped ones are counted too, which only refuses earlier.
+    let keys = path.bytes().filter(|byte| *byte == b'.').count() + 1;
+    if keys > MAX_PATH_KEYS {
+        return Err(format!(
+            "the path of a change has more than {MAX_PATH_KEYS} keys: {keys}"
+        ));
+    }
+    if let Change::Set { json, .. } = &change {
+        if json.len() > limits.text_bytes {
+            return Err(too_long("the value of a change", limits.text_bytes, json.len()));
+        }
+        if is_deeper_than(json, MAX_VALUE_DEPTH) {
+            return Err(format!(
+                "the value of a change is nested deeper than {MAX_VALUE_DEPTH} levels"
+            ));
+        }
+    }
+    Ok(change)
+}
+
+/// Whether JSON text is nested deeper, found without recursion. Text that is no JSON may be anything: the parser says so.
+fn is_deeper_than(json: &str, limit: usize) -> bool {
+    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// An index of the contract as a position, if there is something at it.
+fn position(index: u32, len: usize) -> Option<usize> {
+    usize::try_from(index).ok().filter(|position| *position < len)
+}
+
+/// The position that an index names, and what is counted there.
+fn place(counts: &mut [usize], index: u32) -> Option<(usize, &mut usize)> {
+    let position = position(index, counts.len())?;
+    counts.get_mut(position).map(|count| (position, count))
+}
+
+#[cfg(test)]
+#[path = "answers_tests.rs"]
+mod tests;
