@@ -47,11 +47,6 @@ impl Load {
         }
     }
 
-    /// One alert a request.
-    pub fn single(alerts: &[String], shape: Shape) -> Load {
-        Self::batched(alerts, 1, shape)
-    }
-
     /// Sends everything; every request must be answered 2xx.
     pub fn send(&self, url: &str, path: &str, kind: &str, connections: usize) -> anyhow::Result<Sent> {
         let next = AtomicUsize::new(0);

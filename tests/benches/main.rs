@@ -1,8 +1,11 @@
 //! `make bench`: drives the built server with the reference workload, and, in the same run, an Alertmanager with the same
-//! alerts. Prints one Markdown table with everything needed to read it; asserts nothing about time.
+//! alerts. Prints one Markdown table with everything needed to read it; asserts nothing about time. A word as argument
+//! runs only the rows whose name contains it: `donjon-bench operator`.
 
+mod cases;
 mod figures;
 mod load;
+mod operator;
 
 use std::path::Path;
 
@@ -11,79 +14,107 @@ use donjon_tests::services::alertmanager;
 use donjon_tests::{Client, Server, ServerOptions, files, workload};
 use figures::{Figures, Process};
 use load::{Load, Shape};
+use operator::Operator;
 use serde_json::{Value, json};
 
-/// Alerts of one measurement in batches, and one by one.
-const BATCHED: usize = 200_000;
-const SINGLE: usize = 40_000;
+use cases::{BATCH, Case, SERIES};
+
 const CONNECTIONS: usize = 8;
-const BATCH: usize = 100;
 
 fn main() -> anyhow::Result<()> {
-    println!("Reference workload: seed 42, 500 series, 900-byte alerts, {CONNECTIONS} connections, durability fsync.");
+    let wanted = std::env::args().nth(1).unwrap_or_default();
     println!(
-        "Duplicates: none (each alert has an id of its own). Rules: `mixed` (one matches, the others never do).\n"
+        "Reference workload: seed 42, {SERIES} series where a row says nothing else, 900-byte alerts, {CONNECTIONS} connections, durability fsync."
     );
-    let alerts = workload::alerts(BATCHED, 42, 500)?;
+    println!("Binary: {}.\n", files::donjon().display());
     println!("{}", Figures::HEADER);
-    for rules in [1, 10, 100] {
-        println!("{}", donjon(rules, &Load::batched(&alerts, BATCH, Shape::Lines))?);
+    for case in cases::all().iter().filter(|case| case.who.contains(&wanted)) {
+        println!("{}", donjon(case)?);
     }
-    let single: Vec<String> = alerts.iter().take(SINGLE).cloned().collect();
-    for rules in [1, 10, 100] {
-        println!("{}", donjon(rules, &Load::single(&single, Shape::Lines))?);
+    if "Alertmanager".contains(&wanted) {
+        for (alerts, batch) in [(cases::BATCHED, BATCH), (cases::SINGLE, 1)] {
+            println!("{}", peer(alerts, batch)?);
+        }
     }
-    let theirs = alerts
-        .iter()
-        .map(|alert| as_alertmanager(alert))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    println!("{}", peer(&Load::batched(&theirs, BATCH, Shape::List))?);
-    let theirs: Vec<String> = theirs.into_iter().take(SINGLE).collect();
-    println!("{}", peer(&Load::single(&theirs, Shape::List))?);
     println!("\n{}", figures::machine());
     Ok(())
 }
 
 /// One measurement of Donjon: time runs until the last alert is applied.
-fn donjon(rules: usize, load: &Load) -> anyhow::Result<Figures> {
+fn donjon(case: &Case) -> anyhow::Result<Figures> {
     let options = ServerOptions {
         plugins: vec![files::plugin("rules")],
         // Nothing is to be refused: what is measured is how fast everything is applied.
         config: "[ingest]\nmax_lag_entries = 1000000\n[log]\nfilter = \"warn\"\n".into(),
         ..ServerOptions::default()
     };
+    let load = Load::batched(&case.alerts()?, case.batch, Shape::Lines);
     let server = Server::start_with(options)?;
-    for rule in workload::rules(rules, "mixed")? {
-        ensure!(
-            server.client().post("/rules", &rule)?.status == 200,
-            "a rule was refused"
-        );
-    }
+    apply_rules(&server, &case.rule_bodies()?)?;
+    let operator = case.operator.then(|| Operator::start(&server.url));
     let before = Process::of(server.pid())?;
     let sent = load.send(&server.url, "/alerts/event", "application/x-ndjson", CONNECTIONS)?;
     let mut client = server.client();
     loop {
         let ready = client.get("/readyz")?.json();
-        if ready["accepted"] == ready["applied"] {
+        // An operator's commands are entries too.
+        if ready["accepted"] == ready["applied"] || applied(&mut client)? >= load.alerts as u64 {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
     let seconds = sent.begun.elapsed().as_secs_f64();
     let after = Process::of(server.pid())?;
-    check(&mut client, load.alerts)?;
+    let acts = operator.map(Operator::stop).transpose()?;
+    check(&mut client, case, load.alerts)?;
     let disk = figures::disk_bytes(&server.data_dir)?;
-    let who = format!("Donjon, {rules} rule{}", if rules == 1 { "" } else { "s" });
-    Ok(Figures::new(who, load, sent, seconds, &before, &after, disk))
+    let who = match acts {
+        Some(acts) => format!("{} ({acts})", case.who),
+        None => case.who.clone(),
+    };
+    Ok(Figures::new(who, &load, sent, seconds, &before, &after, disk))
+}
+
+/// All rules in one call, as people do it.
+fn apply_rules(server: &Server, rules: &[Value]) -> anyhow::Result<()> {
+    let file = server.scratch().join("rules.json");
+    std::fs::write(&file, Value::from(rules.to_vec()).to_string())?;
+    let applied = std::process::Command::new(files::donjon())
+        .args(["--url", &server.url, "rule", "apply"])
+        .arg(&file)
+        .output()
+        .context("run donjon rule apply")?;
+    ensure!(
+        applied.status.success(),
+        "rules were refused: {}",
+        String::from_utf8_lossy(&applied.stderr)
+    );
+    Ok(())
+}
+
+/// Alerts that the metrics count as applied.
+fn applied(client: &mut Client) -> anyhow::Result<u64> {
+    let text = client.get("/metrics")?.text();
+    let counts = text
+        .lines()
+        .filter(|line| line.starts_with("donjon_worker_events_total"));
+    let numbers = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    Ok(numbers.sum())
 }
 
 /// Every alert was applied, none twice; a figure for a wrong result would be worth nothing.
-fn check(client: &mut Client, alerts: usize) -> anyhow::Result<()> {
+fn check(client: &mut Client, case: &Case, alerts: usize) -> anyhow::Result<()> {
+    let counted = applied(client)?;
+    ensure!(
+        counted == alerts as u64,
+        "{alerts} alerts were sent, applied were {counted}"
+    );
     let rules = client.get("/rules")?.json();
     let evaluated = rules[0]["counters"]["evaluations"].as_u64();
+    let expected = (alerts - case.duplicates(alerts)) as u64;
     ensure!(
-        evaluated == Some(alerts as u64),
-        "{alerts} alerts were sent, evaluated were {evaluated:?}"
+        evaluated == Some(expected),
+        "{expected} alerts were to be evaluated, evaluated were {evaluated:?}"
     );
     let incidents = client.get("/incidents?limit=1")?.json()["count"].as_u64().unwrap_or(0);
     ensure!(incidents > 10, "only {incidents} incidents");
@@ -91,7 +122,12 @@ fn check(client: &mut Client, alerts: usize) -> anyhow::Result<()> {
 }
 
 /// The same alerts into Debian's Alertmanager, which keeps them in memory and evaluates no rules.
-fn peer(load: &Load) -> anyhow::Result<Figures> {
+fn peer(alerts: usize, batch: usize) -> anyhow::Result<Figures> {
+    let theirs = workload::alerts(alerts, 42, SERIES)?
+        .iter()
+        .map(|alert| as_alertmanager(alert))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let load = Load::batched(&theirs, batch, Shape::List);
     let dir = tempfile::tempdir()?;
     let config = "route:\n  receiver: none\n  group_by: [host]\nreceivers:\n- name: none\n";
     let service = alertmanager(dir.path(), config)?;
@@ -100,15 +136,8 @@ fn peer(load: &Load) -> anyhow::Result<Figures> {
     let seconds = sent.begun.elapsed().as_secs_f64();
     let after = Process::of(service.pid())?;
     let disk = figures::disk_bytes(Path::new(dir.path()))?;
-    Ok(Figures::new(
-        "Alertmanager, in memory, no rules".into(),
-        load,
-        sent,
-        seconds,
-        &before,
-        &after,
-        disk,
-    ))
+    let who = "Alertmanager, in memory, no rules".to_owned();
+    Ok(Figures::new(who, &load, sent, seconds, &before, &after, disk))
 }
 
 /// An alert of the workload in Alertmanager's shape.

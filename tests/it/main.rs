@@ -3,6 +3,7 @@
 mod command_line;
 mod compatibility;
 mod crash;
+mod described_interface;
 mod foreign_verdicts;
 mod full_disk;
 mod guests;

@@ -34,13 +34,24 @@ impl Service {
     }
 }
 
+/// Where the scripts of `make setup` put what they fetch.
+fn cache() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+}
+
+/// The program that attacks an interface along its description.
+pub fn schemathesis() -> PathBuf {
+    let tools = std::env::var_os("DONJON_TEST_TOOLS_DIR").map(PathBuf::from);
+    let tools = tools.or_else(|| Some(cache()?.join("donjon/tools")));
+    tools.unwrap_or_default().join("schemathesis-4.32.5/run")
+}
+
 /// A program of the PATH, or of the private directory that `make setup` fills.
 fn program(name: &str) -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     let fetched = std::env::var_os("DONJON_TEST_SERVICES_DIR").map(PathBuf::from);
     let fetched = fetched
-        .or_else(|| Some(cache?.join("donjon/services")))
+        .or_else(|| Some(cache()?.join("donjon/services")))
         .map(|dir| dir.join("usr/bin").join(name));
     fetched
         .filter(|path| path.exists())

@@ -15,6 +15,8 @@ mod compiled;
 mod convert;
 mod counters;
 mod errors;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod host;
 mod instance;

@@ -7,6 +7,8 @@
 mod checkpoint;
 pub mod data_dir;
 pub mod day;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod journal;
 pub mod limits;
 mod record;

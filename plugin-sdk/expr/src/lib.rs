@@ -15,6 +15,8 @@ mod compare;
 mod convert;
 mod error;
 mod eval;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod json;
 pub mod limits;

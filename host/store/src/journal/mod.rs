@@ -11,6 +11,7 @@ mod codec;
 mod entry;
 mod error;
 pub mod files;
+pub(crate) mod fuzzing;
 mod open;
 mod reader;
 mod retention;

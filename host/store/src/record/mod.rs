@@ -8,6 +8,7 @@
 mod alert;
 mod codes;
 mod command;
+pub(crate) mod fuzzing;
 mod incident;
 mod link;
 mod outbox;
