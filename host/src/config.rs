@@ -142,6 +142,9 @@ pub struct Key {
     pub tenant: String,
     /// What it may do.
     pub role: Role,
+    /// Whether it may also do what concerns all tenants, such as reloading plugins.
+    #[serde(default)]
+    pub operator: bool,
 }
 
 /// What a key may do.
@@ -174,6 +177,11 @@ pub struct PluginHost {
     pub call_cpu_ms: u64,
     /// Duration of one call, waiting included.
     pub call_timeout_ms: u64,
+    /// Largest file that is taken for a plugin.
+    pub max_file_bytes: usize,
+    /// Where compiled plugins are kept, outside of the data; by default `donjon/plugins` in the user's cache folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// `[plugins.NAME]`
@@ -276,6 +284,8 @@ impl Default for PluginHost {
             memory_bytes: 256 << 20,
             call_cpu_ms: 1000,
             call_timeout_ms: 5000,
+            max_file_bytes: 32 << 20,
+            cache_dir: None,
         }
     }
 }

@@ -40,8 +40,10 @@ const STOP_POLL: Duration = Duration::from_millis(10);
 pub struct WrongSetUp(String);
 
 /// What only the command line may ask for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RunOptions {
+    /// The configuration file: a reload reads the settings of plugins anew.
+    pub config_file: Option<std::path::PathBuf>,
     /// Time stands still until a test moves it.
     pub manual_clock: bool,
     /// Begin with what the journal holds, although its first days are neither in derived state nor in a checkpoint.
@@ -75,7 +77,7 @@ async fn serve(config: Config, options: RunOptions) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let (journal, state) = (opened.journal.reader(), opened.state.reader().clone());
     let auth = Auth::new(&config.auth)?;
-    let plugins = plugin_wiring::start(&config, &opened.dir, &state, &metrics).await?;
+    let plugins = plugin_wiring::start(&config, &opened.dir, &state, &metrics, options.config_file).await?;
     let listener = bind(config.server.listen).await?;
     let path = start_path(&config, opened, &clock, &metrics, &plugins, &stopping)?;
     let state_for_rules = state.clone();
@@ -175,7 +177,8 @@ fn start_path(
         max_batch_entries: config.ingest.max_batch_entries,
         flush_every: Duration::from_millis(config.storage.flush_ms),
     };
-    let worker = spawn_worker(parts, Arc::clone(&broken), stopping.clone())?;
+    let first_look = plugins.directory.first_look();
+    let worker = spawn_worker(parts, first_look, Arc::clone(&broken), stopping.clone())?;
     Ok(RunningPath {
         intake,
         journal_thread,
@@ -242,12 +245,28 @@ fn say_address(address: SocketAddr) -> anyhow::Result<()> {
     out.flush().context("write to standard output")
 }
 
+/// Waits until the first look at the plugin directory is over; false if a stop was asked for before.
+async fn is_over(mut first_look: watch::Receiver<bool>, stopping: CancellationToken) -> bool {
+    tokio::select! {
+        looked = first_look.wait_for(|looked| *looked) => looked.is_ok(),
+        () = stopping.cancelled() => false,
+    }
+}
+
 fn spawn_worker(
     parts: WorkerParts,
+    first_look: watch::Receiver<bool>,
     broken: Arc<AtomicBool>,
     stopping: CancellationToken,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
-    let work = move || Worker::new(parts).and_then(Worker::run);
+    let (asked_to_stop, runtime) = (stopping.clone(), tokio::runtime::Handle::current());
+    let work = move || {
+        // What was accepted before the plugins are there waits for them, as the journal's backlog does.
+        match runtime.block_on(is_over(first_look, asked_to_stop)) {
+            true => Worker::new(parts).and_then(Worker::run),
+            false => Ok(()),
+        }
+    };
     let run = move || {
         // The server must not go on accepting what nobody applies, whatever ended the worker.
         let why = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {

@@ -37,6 +37,10 @@ impl Capability {
         !matches!(self, Capability::Kv)
     }
 
+    fn is_granted(self, grants: &[String]) -> bool {
+        self.is_always_granted() || grants.iter().any(|grant| grant == self.name())
+    }
+
     /// The capability behind an import such as `donjon:host/kv@0.1.0`.
     fn of_import(interface: &str) -> Option<Capability> {
         let (name, version) = interface.strip_prefix(HOST_PACKAGE)?.split_once('@')?;
@@ -55,6 +59,12 @@ impl Capability {
     }
 }
 
+/// The words for `grants` behind which this version has something to give. The contract knows more.
+#[must_use]
+pub fn served_capabilities() -> Vec<&'static str> {
+    Capability::ALL.into_iter().map(Capability::name).collect()
+}
+
 /// The capabilities to link, and the grants that nothing asks for.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -63,23 +73,27 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Compares imports with grants.
+    /// Compares imports with grants. Says everything that is missing at once, so that it can be mended in one step.
     pub(crate) fn new(plugin: &str, imports: &[String], grants: &[String]) -> Result<Plan, LoadError> {
-        let mut linked = Vec::new();
+        let (mut linked, mut unknown, mut denied) = (Vec::new(), Vec::new(), Vec::new());
         for interface in imports {
-            let capability =
-                Capability::of_import(interface).ok_or_else(|| LoadError::NotAvailable(interface.clone()))?;
-            let granted = capability.is_always_granted() || grants.iter().any(|grant| grant == capability.name());
-            if !granted {
-                return Err(LoadError::NotGranted {
-                    interface: interface.clone(),
-                    grant: capability.name(),
-                    plugin: plugin.to_owned(),
-                });
+            match Capability::of_import(interface) {
+                None => unknown.push(interface.clone()),
+                Some(capability) if linked.contains(&capability) => {}
+                Some(capability) if capability.is_granted(grants) => linked.push(capability),
+                Some(capability) => denied.push((interface.clone(), capability.name())),
             }
-            if !linked.contains(&capability) {
-                linked.push(capability);
-            }
+        }
+        if !unknown.is_empty() {
+            return Err(LoadError::NotAvailable(unknown));
+        }
+        if !denied.is_empty() {
+            let (interfaces, grants) = denied.into_iter().unzip();
+            return Err(LoadError::NotGranted {
+                interfaces,
+                grants,
+                plugin: plugin.to_owned(),
+            });
         }
         let used = |grant: &String| linked.iter().any(|capability: &Capability| capability.name() == grant);
         let unused = grants.iter().filter(|grant| !used(grant)).cloned().collect();
@@ -121,6 +135,25 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("donjon:host/kv@0.1.0"), "{text}");
+    }
+
+    #[test]
+    fn everything_that_is_not_available_is_named_at_once_with_the_way_out() {
+        let wanted = [
+            "wasi:io/poll@0.2.9",
+            "donjon:host/log@0.1.0",
+            "wasi:cli/environment@0.2.9",
+        ];
+        let text = plan(&wanted, &[]).unwrap_err().to_string();
+        assert!(
+            text.ends_with("wasi:io/poll@0.2.9, wasi:cli/environment@0.2.9"),
+            "{text}"
+        );
+        assert!(text.contains("--stub-wasi") && !text.contains("log@"), "{text}");
+        let text = plan(&["donjon:host/history@0.1.0"], &["history"])
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("no grant helps") && !text.contains("wasi"), "{text}");
     }
 
     #[test]

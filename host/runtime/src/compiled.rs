@@ -1,20 +1,25 @@
 //! What a component says it is: its role, the contract version it was built against and what it asks for. Reads names
-//! only; whether the types fit is found when it is linked.
+//! only, from the bytes, so that a file that can never serve is refused before the compiler spends seconds on it;
+//! whether the types fit is found when it is linked.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use wasmparser::{ComponentExternalKind, Parser, Payload};
 use wasmtime::component::Component;
-use wasmtime::component::types::ComponentItem;
 
 use crate::errors::LoadError;
+use crate::intake::{self, short};
 
 /// The contract version that this host speaks: `0.1` with any patch.
 const API: (&str, &str) = ("0", "1");
-const API_TEXT: &str = "0.1";
+pub(crate) const API_TEXT: &str = "0.1";
 const PLUGIN_PACKAGE: &str = "donjon:plugin/";
 /// Types only; needs nothing from the host.
 const TYPES_PACKAGE: &str = "donjon:types/";
 const LIFECYCLE: &str = "lifecycle";
+/// The sections that only a build for debugging has.
+const DEBUG_SECTIONS: &str = ".debug_";
 
 /// What a plugin does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +74,8 @@ pub struct Compiled {
     pub role: Role,
     /// The version of the contract it was built against, such as `0.1.0`.
     pub api_version: String,
+    /// Whether it carries information for debuggers.
+    pub debug_build: bool,
     /// Whether the machine code came from the cache.
     pub from_cache: bool,
     pub(crate) component: Component,
@@ -81,45 +88,98 @@ impl fmt::Debug for Compiled {
             .field("imports", &self.imports)
             .field("role", &self.role)
             .field("api_version", &self.api_version)
+            .field("debug_build", &self.debug_build)
             .field("from_cache", &self.from_cache)
             .finish_non_exhaustive()
     }
 }
 
-/// Reads what the component says about itself.
-pub(crate) fn introspect(component: Component, hash: String, from_cache: bool) -> Result<Compiled, LoadError> {
-    let ty = component.component_type();
-    let engine = component.engine();
-    let imports = ty
-        .imports(engine)
-        .map(|(name, _)| name)
-        .filter(|name| !name.starts_with(TYPES_PACKAGE))
-        .map(str::to_owned)
-        .collect();
-    let exports: Vec<&str> = ty
-        .exports(engine)
-        .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentInstance(_)))
-        .filter_map(|(name, _)| name.strip_prefix(PLUGIN_PACKAGE))
-        .collect();
+/// A file that passed every check that needs no compiler.
+#[derive(Debug)]
+pub struct Examined<'a> {
+    /// Its role.
+    pub role: Role,
+    /// The version of the contract it was built against, such as `0.1.0`.
+    pub api_version: String,
+    /// The interfaces it imports, such as `donjon:host/kv@0.1.0`.
+    pub imports: Vec<String>,
+    /// Whether it carries information for debuggers: a build that is many times slower and larger.
+    pub debug_build: bool,
+    /// The component: the file itself, or what its core module becomes.
+    pub(crate) component: Cow<'a, [u8]>,
+}
+
+/// Reads what a file says about itself, without compiling or running anything of it.
+///
+/// # Errors
+/// It is no plugin for this version.
+pub fn examine(bytes: &[u8], file_bytes: usize) -> Result<Examined<'_>, LoadError> {
+    let component = intake::component_bytes(bytes, file_bytes)?;
+    let Outline { imports, exports } = outline(&component)?;
     let (role, api_version) = identify(&exports)?;
-    Ok(Compiled {
-        hash,
-        imports,
+    Ok(Examined {
         role,
         api_version,
-        from_cache,
-        component: component.clone(),
+        imports,
+        debug_build: has_debug_sections(bytes),
+        component,
     })
 }
 
+/// The names of interfaces that cross the border of a component.
+#[derive(Default)]
+struct Outline {
+    imports: Vec<String>,
+    /// Of donjon:plugin, without its name.
+    exports: Vec<String>,
+}
+
+fn outline(component: &[u8]) -> Result<Outline, LoadError> {
+    let broken = |e: wasmparser::BinaryReaderError| LoadError::Invalid(short(&e));
+    let mut outline = Outline::default();
+    // Sections of modules and components inside are none of the border.
+    let mut depth = 0usize;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload.map_err(broken)? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(imports) if depth == 0 => {
+                for import in imports {
+                    let name = import.map_err(broken)?.name.name;
+                    if !name.starts_with(TYPES_PACKAGE) {
+                        outline.imports.push(name.to_owned());
+                    }
+                }
+            }
+            Payload::ComponentExportSection(exports) if depth == 0 => {
+                for export in exports {
+                    let export = export.map_err(broken)?;
+                    let ours = export.name.name.strip_prefix(PLUGIN_PACKAGE);
+                    if let Some(name) = ours.filter(|_| export.kind == ComponentExternalKind::Instance) {
+                        outline.exports.push(name.to_owned());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(outline)
+}
+
+fn has_debug_sections(bytes: &[u8]) -> bool {
+    Parser::new(0).parse_all(bytes).any(
+        |payload| matches!(payload, Ok(Payload::CustomSection(section)) if section.name().starts_with(DEBUG_SECTIONS)),
+    )
+}
+
 /// The role and contract version from the exported interfaces (`correlation@0.1.0`).
-fn identify(exports: &[&str]) -> Result<(Role, String), LoadError> {
+fn identify(exports: &[String]) -> Result<(Role, String), LoadError> {
     if exports.is_empty() {
         return Err(LoadError::NotAPlugin);
     }
     let split: Vec<(&str, &str)> = exports
         .iter()
-        .map(|name| name.split_once('@').unwrap_or((name, "")))
+        .map(|name| name.split_once('@').unwrap_or((name.as_str(), "")))
         .collect();
     if let Some((name, version)) = split.iter().find(|(_, version)| !is_spoken(version)) {
         return Err(LoadError::ApiVersion {
@@ -152,6 +212,7 @@ mod tests {
 
     #[test]
     fn exports_name_one_role_and_a_known_version() {
+        let identify = |exports: &[&str]| identify(&exports.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         let ok = identify(&["lifecycle@0.1.3", "enrichment@0.1.3"]).unwrap();
         assert_eq!(ok, (Role::Enricher, "0.1.3".to_owned()));
         let text = |exports: &[&str]| identify(exports).unwrap_err().to_string();

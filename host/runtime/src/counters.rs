@@ -6,6 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use donjon_core::TenantId;
+use donjon_core::limits::MAX_ERROR_TEXT_BYTES;
+use donjon_core::text::one_line;
+
 use crate::errors::CallError;
 
 /// How the calls of a plugin went so far.
@@ -32,8 +36,10 @@ pub struct PluginCounters {
 pub struct CallFailure {
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// What happened.
+    /// What happened, in one line.
     pub message: String,
+    /// Whose batch or rules it was about; none if it concerns nobody's. The text may quote them.
+    pub tenant: Option<TenantId>,
 }
 
 #[derive(Default)]
@@ -47,7 +53,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn count(&self, took: Duration, error: Option<&CallError>) {
+    pub(crate) fn count(&self, took: Duration, error: Option<&CallError>, tenant: Option<&TenantId>) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.busy_ns
             .fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -55,14 +61,15 @@ impl Counters {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let failure = CallFailure {
             at_ms: now_ms(),
-            message: error.to_string(),
+            message: one_line(&error.to_string(), MAX_ERROR_TEXT_BYTES),
+            tenant: tenant.cloned(),
         };
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
     }
 
-    pub(crate) fn count_configure(&self, took: Duration, error: Option<&CallError>) {
+    pub(crate) fn count_configure(&self, took: Duration, error: Option<&CallError>, tenant: &TenantId) {
         self.configures.fetch_add(1, Ordering::Relaxed);
-        self.count(took, error);
+        self.count(took, error, Some(tenant));
     }
 
     pub(crate) fn add_dropped(&self, reason: &'static str, dropped: u64) {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::compiled::API_TEXT;
+
 /// The runtime cannot be set up.
 #[derive(Debug, Error)]
 pub enum RuntimeError {
@@ -103,21 +105,25 @@ pub enum LoadError {
     /// More than one role.
     #[error("a plugin has exactly one role; split it: {0}")]
     ManyRoles(String),
-    /// An import that the operator has not granted.
+    /// Imports that the operator has not granted.
     #[error(
-        "the plugin needs a capability that is not granted; add \"{grant}\" to `grants` of [plugins.{plugin}], as in `grants = [\"{grant}\"]`: {interface}"
+        "the plugin needs a capability that is not granted; add {} to `grants` of [plugins.{plugin}], as in `grants = [{}]`, then POST /plugins/reload: {}",
+        quoted(grants), quoted(grants), interfaces.join(", ")
     )]
     NotGranted {
-        /// The import.
-        interface: String,
+        /// The imports.
+        interfaces: Vec<String>,
         /// What to write.
-        grant: &'static str,
+        grants: Vec<&'static str>,
         /// Where to write it.
         plugin: String,
     },
-    /// An import that this version does not have.
-    #[error("the plugin imports an interface that is not available in this version of Donjon: {0}")]
-    NotAvailable(String),
+    /// Imports that this version does not have.
+    #[error("the plugin imports what is not available in this version of Donjon{}: {}", way_out(.0), .0.join(", "))]
+    NotAvailable(Vec<String>),
+    /// The machine has no memory, addresses or descriptors left for its code.
+    #[error("the system has no room for the plugin's code now; raise `ulimit -v` or LimitAS, or free memory: {0}")]
+    NoRoom(String),
     /// The types of imports or exports differ from the contract.
     #[error("the plugin does not fit the contract of this version; rebuild it with this version's SDK: {0}")]
     Contract(String),
@@ -125,13 +131,54 @@ pub enum LoadError {
     #[error("the plugin's description is over a limit: {0}")]
     Description(String),
     /// A call at start failed.
-    #[error("the plugin failed in `{step}`: {cause}")]
+    #[error("the plugin failed in `{step}`: {cause}{}", advice(cause))]
     Start {
         /// Which call.
         step: StartStep,
         /// How.
         cause: CallError,
     },
+}
+
+impl LoadError {
+    /// Whether the bytes of the file are the reason, so that trying again is no use before the file, or the
+    /// configuration, has changed. Everything else may be otherwise in a moment: the machine was busy, own data could
+    /// not be read, descriptors or memory were short.
+    #[must_use]
+    pub fn is_about_the_file(&self) -> bool {
+        match self {
+            LoadError::NoRoom(_) => false,
+            LoadError::Start { cause, .. } => match cause {
+                CallError::Misfit(_) => true,
+                CallError::Refused { kind, .. } => matches!(kind, RefusalKind::Invalid | RefusalKind::Denied),
+                _ => false,
+            },
+            _ => true,
+        }
+    }
+}
+
+fn quoted(grants: &[&str]) -> String {
+    let quoted: Vec<String> = grants.iter().map(|grant| format!("\"{grant}\"")).collect();
+    quoted.join(", ")
+}
+
+/// What to do about interfaces that nobody can grant.
+fn way_out(interfaces: &[String]) -> &'static str {
+    match interfaces.iter().any(|name| name.starts_with("wasi:")) {
+        true => {
+            "; there is no WASI here: build without it (Rust: `donjon plugin build`, componentize-py: `--stub-wasi`, jco: `--backend-qjs-stub-wasi`), and ask for time by donjon:host/clock"
+        }
+        false => "; no grant helps, import only what the plugin uses",
+    }
+}
+
+/// What an operator can do about a failed start.
+fn advice(cause: &CallError) -> &'static str {
+    match cause {
+        CallError::OutOfMemory { .. } => "; raise plugin_host.memory_bytes, or let the plugin take less at its start",
+        _ => "",
+    }
 }
 
 /// A call of a plugin failed.
@@ -194,6 +241,14 @@ pub enum CallError {
         /// Why the one before is gone.
         cause: String,
     },
+    /// Its functions have other types than those of the contract of the same number.
+    #[error("built against another contract {API_TEXT}; rebuild it with this version's SDK: {0}")]
+    Misfit(String),
+    /// The machine has no memory, addresses or descriptors left for an instance.
+    #[error(
+        "the system has no room for an instance now; each one reserves some gigabytes of addresses: raise `ulimit -v` or LimitAS, or free memory: {0}"
+    )]
+    NoRoom(String),
     /// No instance of it can be had.
     #[error("cannot be started again in `{step}`: {cause}")]
     Restart {
@@ -303,7 +358,11 @@ impl CallError {
                     Reaction::FailAll
                 }
             },
-            CallError::Restart { .. } | CallError::NoInstance { .. } | CallError::Role { .. } => Reaction::FailAll,
+            CallError::Restart { .. }
+            | CallError::NoInstance { .. }
+            | CallError::NoRoom(_)
+            | CallError::Misfit(_)
+            | CallError::Role { .. } => Reaction::FailAll,
         }
     }
 }

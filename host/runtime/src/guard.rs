@@ -6,12 +6,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
+use donjon_core::limits::MAX_ERROR_TEXT_BYTES;
+use donjon_core::text::one_line;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
 use crate::errors::CallError;
 use crate::host::StoreData;
+use crate::intake::short;
 use crate::limits::Limits;
+use crate::runtime::no_room;
 use crate::ticker::TICK;
 use crate::total_memory::{MemoryShare, TotalMemory};
 
@@ -226,6 +229,7 @@ pub(crate) fn explain(data: &StoreData, broken: Option<wasmtime::Error>) -> Call
         None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => CallError::TooMuchAnswered {
             limit: guard.answer_bytes,
         },
+        None if no_room(&error) => CallError::NoRoom(short(&format!("{error:#}"))),
         None => CallError::Trap(trap_text(data, &error)),
     }
 }
@@ -243,7 +247,7 @@ fn trap_text(data: &StoreData, error: &wasmtime::Error) -> String {
     if !frames.is_empty() {
         text = format!("{text}; in {}", frames.join(" < "));
     }
-    cut(&text, MAX_ERROR_TEXT_BYTES).to_owned()
+    one_line(&text, MAX_ERROR_TEXT_BYTES)
 }
 
 /// Innermost functions shown of a trap.

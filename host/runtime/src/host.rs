@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use donjon_core::Timestamp;
-use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
+use donjon_core::limits::MAX_ERROR_TEXT_BYTES;
+use donjon_core::text::one_line;
 
 use crate::bindings::plugin::donjon::host::{clock, config, kv, log};
 use crate::bindings::plugin::donjon::types::types::Error;
@@ -44,12 +45,11 @@ impl std::fmt::Debug for PluginConfig {
 const MAX_CONFIG_PATH_BYTES: usize = 4 << 10;
 
 pub(crate) struct StoreData {
-    pub(crate) plugin: Arc<str>,
     pub(crate) guard: Guard,
     pub(crate) kv: KvBuffer,
     pub(crate) now: Timestamp,
     pub(crate) config: PluginConfig,
-    pub(crate) log: LogGate,
+    pub(crate) log: Arc<LogGate>,
     /// The newest line of the running call that was logged as an error.
     pub(crate) last_error_line: Option<String>,
 }
@@ -62,11 +62,11 @@ impl log::Host for StoreData {
             log::Level::Info => tracing::Level::INFO,
             log::Level::Warn => tracing::Level::WARN,
             log::Level::Error => {
-                self.last_error_line = Some(cut(&message, MAX_ERROR_TEXT_BYTES).to_owned());
+                self.last_error_line = Some(one_line(&message, MAX_ERROR_TEXT_BYTES));
                 tracing::Level::ERROR
             }
         };
-        self.log.log(&self.plugin, level, &message);
+        self.log.log(level, &message);
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Blueprint {
     kv: Arc<dyn KvRead>,
     limits: Arc<Limits>,
     total_memory: Arc<TotalMemory>,
+    /// One for all instances.
+    log: Arc<LogGate>,
     /// Without ticks nothing could be interrupted.
     _ticker: Arc<Ticker>,
 }
@@ -86,6 +88,7 @@ impl Blueprint {
             total_memory,
             ticker,
         } = given;
+        let log = LogGate::new(Arc::clone(&name), limits.log_lines_per_second, limits.log_line_bytes);
         Ok(Blueprint {
             name,
             role: compiled.role,
@@ -96,6 +99,7 @@ impl Blueprint {
             kv,
             limits,
             total_memory,
+            log: Arc::new(log),
             _ticker: ticker,
         })
     }
@@ -107,12 +111,11 @@ impl Blueprint {
     /// A new instance on which nothing has been called.
     pub(crate) async fn instantiate(&self) -> Result<Instance, CallError> {
         let data = StoreData {
-            plugin: Arc::clone(&self.name),
             guard: Guard::new(&self.limits, &self.total_memory),
             kv: KvBuffer::new(Arc::clone(&self.name), Arc::clone(&self.kv), Arc::clone(&self.limits)),
             now: Timestamp(0),
             config: self.config.clone(),
-            log: LogGate::new(self.limits.log_lines_per_second, self.limits.log_line_bytes),
+            log: Arc::clone(&self.log),
             last_error_line: None,
         };
         let mut store = guard::guarded_store(self.linked.engine(), data, self.limits.answer_bytes);
@@ -121,15 +124,23 @@ impl Blueprint {
         let made = guard::within(budget, self.linked.instantiate_async(&mut store)).await;
         let instance = made.ok_or(None).and_then(|made| made.map_err(Some));
         let instance = instance.map_err(|broken| guard::explain(store.data(), broken))?;
-        let bound = self.lifecycle.load(&mut store, &instance).and_then(|lifecycle| {
-            let calls = match &self.calls {
-                RoleIndices::Correlator(indices) => RoleCalls::Correlator(indices.load(&mut store, &instance)?),
-                RoleIndices::Enricher(indices) => RoleCalls::Enricher(indices.load(&mut store, &instance)?),
-                RoleIndices::Other => RoleCalls::Other,
-            };
-            Ok((lifecycle, calls))
-        });
-        let (lifecycle, calls) = bound.map_err(|e| CallError::Trap(short(&format!("{e:#}"))))?;
+        // Only here the types are compared.
+        let misfit = |of: &'static str| move |e: wasmtime::Error| CallError::Misfit(short(&format!("{of}: {e:#}")));
+        let lifecycle = self
+            .lifecycle
+            .load(&mut store, &instance)
+            .map_err(misfit("donjon:plugin/lifecycle"))?;
+        let calls = match &self.calls {
+            RoleIndices::Correlator(indices) => {
+                let loaded = indices.load(&mut store, &instance);
+                RoleCalls::Correlator(loaded.map_err(misfit("donjon:plugin/correlation"))?)
+            }
+            RoleIndices::Enricher(indices) => {
+                let loaded = indices.load(&mut store, &instance);
+                RoleCalls::Enricher(loaded.map_err(misfit("donjon:plugin/enrichment"))?)
+            }
+            RoleIndices::Other => RoleCalls::Other,
+        };
         Ok(Instance {
             store,
             lifecycle,

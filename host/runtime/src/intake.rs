@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
+use donjon_core::limits::MAX_ERROR_TEXT_BYTES;
+use donjon_core::text::one_line;
 use wasmparser::{Parser, Payload, Validator};
 use wasmtime::Engine;
 use wit_component::ComponentEncoder;
@@ -71,10 +72,25 @@ pub(crate) fn without_panic<R>(work: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        cut(&text.unwrap_or_else(|| "panic".to_owned()), MAX_ERROR_TEXT_BYTES).to_owned()
+        short(&text.as_deref().unwrap_or("panic"))
     })
 }
 
+/// What a library says about a file, as one line: some of their texts are drawn over several.
 pub(crate) fn short(error: &dyn std::fmt::Display) -> String {
-    cut(&error.to_string(), MAX_ERROR_TEXT_BYTES).to_owned()
+    let text = error.to_string();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    one_line(&words.join(" "), MAX_ERROR_TEXT_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_library_draws_over_several_lines_is_told_in_one() {
+        let drawn = "bad magic:\n    expected=[\n        0x0,\n    ],\n\u{1b}[1m";
+        assert_eq!(short(&drawn), "bad magic: expected=[ 0x0, ], \\u{1b}[1m");
+        assert_eq!(short(&"x".repeat(2 * MAX_ERROR_TEXT_BYTES)).len(), MAX_ERROR_TEXT_BYTES);
+    }
 }

@@ -37,7 +37,8 @@ mod ticker;
 mod total_memory;
 
 pub use calls::PluginCalls;
-pub use compiled::{Compiled, Role};
+pub use capabilities::served_capabilities;
+pub use compiled::{Compiled, Examined, Role, examine};
 pub use convert::{Description, Policy};
 pub use counters::{CallFailure, PluginCounters};
 pub use errors::{CallError, LoadError, RefusalKind, RuntimeError, StartStep};

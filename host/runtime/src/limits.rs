@@ -16,7 +16,7 @@ const _: () = assert!(
 /// batch or file, as its name says.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Largest file that is taken for a plugin, in bytes. 64 MiB.
+    /// Largest file that is taken for a plugin, in bytes. 32 MiB.
     pub file_bytes: usize,
     /// All linear memories of an instance together, in bytes. 256 MiB.
     pub memory_bytes: usize,
@@ -105,7 +105,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            file_bytes: 64 << 20,
+            file_bytes: 32 << 20,
             memory_bytes: MEMORY_BYTES,
             total_memory_bytes: TOTAL_MEMORY_BYTES,
             table_elements: 100_000,

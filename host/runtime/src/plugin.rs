@@ -149,6 +149,12 @@ impl Plugin {
         self.compiled.role
     }
 
+    /// Whether it was built for debugging: many times slower and larger.
+    #[must_use]
+    pub fn is_debug_build(&self) -> bool {
+        self.compiled.debug_build
+    }
+
     /// The version of the contract it was built against.
     #[must_use]
     pub fn api_version(&self) -> &str {
@@ -270,7 +276,8 @@ impl Plugin {
     ) -> Result<Configured, CallError> {
         let begun = Instant::now();
         let said = running.configure(&self.blueprint, tenant, convert::rules(rules)).await;
-        self.counters.count_configure(begun.elapsed(), said.as_ref().err());
+        self.counters
+            .count_configure(begun.elapsed(), said.as_ref().err(), tenant);
         let mut reports = convert::reports(said?, rules, self.blueprint.limits());
         let columns = columns::of_rules(self.wants(), &mut reports);
         Ok(Configured {
@@ -392,7 +399,7 @@ impl Plugin {
             ))),
             said => said,
         };
-        self.counters.count(begun.elapsed(), said.as_ref().err());
+        self.counters.count(begun.elapsed(), said.as_ref().err(), None);
         match said {
             Ok(state) => running.lessons.state = Some(state).filter(|state| !state.is_empty()),
             Err(error) => {

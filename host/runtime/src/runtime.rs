@@ -10,7 +10,7 @@ use wasmtime::{Config, Engine};
 
 use crate::capabilities::Plan;
 use crate::compile_cache::CompileCache;
-use crate::compiled::{Compiled, introspect};
+use crate::compiled::{Compiled, Examined, examine};
 use crate::convert;
 use crate::errors::{LoadError, RuntimeError, StartStep};
 use crate::guard::Budget;
@@ -22,6 +22,14 @@ use crate::limits::Limits;
 use crate::plugin::{Plugin, Started};
 use crate::ticker::Ticker;
 use crate::total_memory::TotalMemory;
+
+/// What the system says when it has nothing left to give.
+const NO_ROOM: [rustix::io::Errno; 4] = [
+    rustix::io::Errno::NOMEM,
+    rustix::io::Errno::AGAIN,
+    rustix::io::Errno::MFILE,
+    rustix::io::Errno::NFILE,
+];
 
 /// How to set up the runtime.
 #[derive(Clone, Debug, Default)]
@@ -96,25 +104,68 @@ impl Runtime {
         self.total_memory.refused()
     }
 
-    /// Makes a file runnable, or says why not. Takes up to seconds: call it where waiting is allowed.
+    /// Makes a file runnable, or says why not. Takes up to minutes: call it where waiting is allowed.
     ///
     /// # Errors
     /// The file is not a plugin for this version.
     pub fn compile(&self, bytes: &[u8]) -> Result<Compiled, LoadError> {
-        // Always first: what the cache holds for a file was made under other rules if the rules have changed since.
-        let component_bytes = intake::component_bytes(bytes, self.limits.file_bytes)?;
+        self.compile_examined(bytes, self.examine(bytes)?)
+    }
+
+    /// Like [`Runtime::compile`], but refuses a plugin that asks for more than it is granted before it is compiled.
+    ///
+    /// # Errors
+    /// The file is not a plugin for this version, or something it imports is not granted or does not exist.
+    pub fn compile_granted(&self, name: &str, grants: &[String], bytes: &[u8]) -> Result<Compiled, LoadError> {
+        let examined = self.examine(bytes)?;
+        Plan::new(name, &examined.imports, grants)?;
+        self.compile_examined(bytes, examined)
+    }
+
+    /// Like [`Runtime::compile_granted`], but answers none rather than compile a file that the cache does not hold.
+    ///
+    /// # Errors
+    /// As [`Runtime::compile_granted`].
+    pub fn compile_from_cache(
+        &self,
+        name: &str,
+        grants: &[String],
+        bytes: &[u8],
+    ) -> Result<Option<Compiled>, LoadError> {
+        let examined = self.examine(bytes)?;
+        Plan::new(name, &examined.imports, grants)?;
         let hash = hash_of(bytes);
-        if let Some(component) = self.cache.as_ref().and_then(|cache| cache.get(&hash)) {
-            return introspect(component, hash, true);
-        }
-        let compile = || Component::from_binary(&self.engine, &component_bytes);
+        let cached = self.cache.as_ref().and_then(|cache| cache.get(&hash));
+        Ok(cached.map(|component| compiled(hash, examined, component, true)))
+    }
+
+    /// Always first: what the cache holds for a file was made under other rules if the rules have changed since.
+    fn examine<'a>(&self, bytes: &'a [u8]) -> Result<Examined<'a>, LoadError> {
+        examine(bytes, self.limits.file_bytes)
+    }
+
+    fn compile_examined(&self, bytes: &[u8], examined: Examined<'_>) -> Result<Compiled, LoadError> {
+        let hash = hash_of(bytes);
+        let cached = self.cache.as_ref().and_then(|cache| cache.get(&hash));
+        let from_cache = cached.is_some();
+        let component = match cached {
+            Some(component) => component,
+            None => self.compile_anew(&hash, &examined.component)?,
+        };
+        Ok(compiled(hash, examined, component, from_cache))
+    }
+
+    fn compile_anew(&self, hash: &str, component: &[u8]) -> Result<Component, LoadError> {
+        let compile = || Component::from_binary(&self.engine, component);
         let component = intake::without_panic(compile).map_err(LoadError::Compile)?;
-        let component = component.map_err(|e| LoadError::Compile(intake::short(&format!("{e:#}"))))?;
-        let compiled = introspect(component, hash, false)?;
+        let component = component.map_err(|e| match no_room(&e) {
+            true => LoadError::NoRoom(intake::short(&format!("{e:#}"))),
+            false => LoadError::Compile(intake::short(&format!("{e:#}"))),
+        })?;
         if let Some(cache) = &self.cache {
-            cache.put(&compiled.hash, &compiled.component);
+            cache.put(hash, &component);
         }
-        Ok(compiled)
+        Ok(component)
     }
 
     /// Starts a plugin: links what is granted, instantiates it, asks it what it is, configures it and hands it the state
@@ -166,6 +217,18 @@ impl Runtime {
     }
 }
 
+fn compiled(hash: String, examined: Examined<'_>, component: Component, from_cache: bool) -> Compiled {
+    Compiled {
+        hash,
+        imports: examined.imports,
+        role: examined.role,
+        api_version: examined.api_version,
+        debug_build: examined.debug_build,
+        from_cache,
+        component,
+    }
+}
+
 fn engine_config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model(true);
@@ -178,6 +241,19 @@ fn engine_config() -> Config {
     // Compiling a dropped-in plugin must leave the other processors to the alerts.
     config.parallel_compilation(false);
     config
+}
+
+/// Whether the system refused memory, addresses or descriptors.
+pub(crate) fn no_room(error: &wasmtime::Error) -> bool {
+    error.chain().any(|cause| {
+        let errno = cause.downcast_ref::<rustix::io::Errno>().copied();
+        let errno = errno.or_else(|| {
+            cause
+                .downcast_ref::<std::io::Error>()
+                .and_then(rustix::io::Errno::from_io_error)
+        });
+        errno.is_some_and(|errno| NO_ROOM.contains(&errno))
+    })
 }
 
 /// The name of a file's content.

@@ -121,7 +121,8 @@ impl<R: RoleCall> JudgeCall for Session<'_, R> {
     async fn call(&mut self, range: Range<usize>) -> Result<Self::Answer, CallError> {
         let begun = Instant::now();
         let said = self.attempt(range).await;
-        self.counters.count(begun.elapsed(), said.as_ref().err());
+        self.counters
+            .count(begun.elapsed(), said.as_ref().err(), Some(&self.tenant));
         if let Err(error) = &said
             && !error.spares_instance()
         {

@@ -2,6 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use donjon_core::TenantId;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -9,7 +11,7 @@ use utoipa_axum::routes;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::{App, Shared};
-use crate::plugins::PluginStatus;
+use crate::plugins::{PluginError, PluginStatus, Source};
 use crate::time;
 
 /// The routes of this module.
@@ -24,13 +26,7 @@ pub fn routes() -> OpenApiRouter<Shared> {
 #[utoipa::path(get, path = "/plugins", tag = "plugins", responses((status = 200, body = Vec<Object>)))]
 async fn list(State(app): State<Shared>, caller: Caller) -> Result<Json<Vec<Value>>, ApiError> {
     caller.may_read()?;
-    Ok(Json(
-        app.plugins
-            .statuses()
-            .iter()
-            .map(|status| view(&app, &caller, status))
-            .collect(),
-    ))
+    Ok(Json(views(&app, &caller)))
 }
 
 /// One plugin.
@@ -45,18 +41,33 @@ async fn one(State(app): State<Shared>, caller: Caller, Path(name): Path<String>
         .ok_or_else(|| ApiError::not_found(format!("no such plugin: {name}")))
 }
 
-/// Look through the plugin directory now, and read every file again: a refused one gets another chance.
-#[utoipa::path(post, path = "/plugins/reload", tag = "plugins", responses((status = 200, body = Vec<Object>)))]
+/// Read the settings of plugins anew, look through the plugin directory now, and read every file again: a refused one
+/// gets another chance. For operators: plugins are shared by all tenants.
+#[utoipa::path(post, path = "/plugins/reload", tag = "plugins",
+    responses((status = 200, body = Vec<Object>), (status = 409, description = "The configuration cannot be used")))]
 async fn reload(State(app): State<Shared>, caller: Caller) -> Result<Json<Vec<Value>>, ApiError> {
-    caller.may_change()?;
-    app.plugins.reload().await;
-    Ok(Json(
-        app.plugins
-            .statuses()
-            .iter()
-            .map(|status| view(&app, &caller, status))
-            .collect(),
-    ))
+    caller.may_operate()?;
+    // What is wrong with the file may quote a key of it: that stays in the log.
+    let unusable = |_| {
+        let text = "the configuration file cannot be used; nothing was changed, see the server's log";
+        ApiError::new(StatusCode::CONFLICT, "unusable_configuration", text)
+    };
+    app.plugins.reloader().reload().await.map_err(unusable)?;
+    Ok(Json(views(&app, &caller)))
+}
+
+fn views(app: &App, caller: &Caller) -> Vec<Value> {
+    let statuses = app.plugins.statuses();
+    statuses.iter().map(|status| view(app, caller, status)).collect()
+}
+
+/// What a tenant sees of a failure: the text of a call may quote the alerts it was about, so another tenant's is not
+/// shown.
+fn message<'a>(error: &'a PluginError, viewer: &TenantId) -> &'a str {
+    match &error.tenant {
+        Some(tenant) if tenant != viewer => "a call for another tenant failed; what it said is shown to that tenant",
+        _ => &error.message,
+    }
 }
 
 fn view(app: &App, caller: &Caller, status: &PluginStatus) -> Value {
@@ -81,6 +92,7 @@ fn view(app: &App, caller: &Caller, status: &PluginStatus) -> Value {
         "hash": status.hash,
         "imports": status.imports,
         "file": status.file,
+        "source": status.source.map(Source::as_str),
         "policy": app.line.policy_named(&status.name).as_str(),
         "grants": status.grants,
         "unused_grants": status.unused_grants,
@@ -93,7 +105,7 @@ fn view(app: &App, caller: &Caller, status: &PluginStatus) -> Value {
         "rules_refused": trouble.refused,
         "refused_rules": trouble.rules.len(),
         "last_error": status.last_error.as_ref().map(|error| json!({
-            "at": at(error.at_ms), "message": error.message, "hash": error.hash,
+            "at": at(error.at_ms), "message": message(error, &caller.tenant), "hash": error.hash,
         })),
     })
 }

@@ -238,6 +238,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => {
             let options = serve::RunOptions {
+                config_file: args.config.clone(),
                 manual_clock: args.manual_clock,
                 accept_missing_history: args.accept_missing_history,
             };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AuthMode, Config, ConfigError, Key};
+use super::{AuthMode, Config, ConfigError, Key, Role};
 
 /// What a plugin can be granted.
 const CAPABILITIES: [&str; 9] = [
@@ -97,6 +97,7 @@ impl Config {
             ("plugin_host.rescan_seconds", self.plugin_host.rescan_seconds),
             ("plugin_host.call_cpu_ms", self.plugin_host.call_cpu_ms),
             ("plugin_host.call_timeout_ms", self.plugin_host.call_timeout_ms),
+            ("plugin_host.max_file_bytes", self.plugin_host.max_file_bytes as u64),
         ] {
             if value == 0 {
                 return invalid(format!("configuration value must be above zero: {name}"));
@@ -128,6 +129,13 @@ impl Key {
                 "auth.keys: give exactly one of key, key_file, key_sha256 for: {}",
                 self.name
             )));
+        }
+        if self.operator && self.role != Role::Admin {
+            let text = format!(
+                "auth.keys: operator = true is for keys with role = \"admin\", found it at: {}",
+                self.name
+            );
+            return Err(ConfigError::Invalid(text));
         }
         self.sha256()?;
         if self.tenant.is_empty() || self.name.is_empty() {

@@ -34,6 +34,8 @@ pub struct Caller {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// Whether it may do what concerns all tenants.
+    pub operator: bool,
 }
 
 impl Auth {
@@ -42,11 +44,17 @@ impl Auth {
     /// # Errors
     /// When the file of a key cannot be read.
     pub fn new(config: &config::Auth) -> Result<Auth, ConfigError> {
+        // With a single tenant its admin is the only one whom anything can concern.
+        let single = config
+            .keys
+            .iter()
+            .all(|key| Some(&key.tenant) == config.keys.first().map(|first| &first.tenant));
         let known = |key: &config::Key| -> Result<Known, ConfigError> {
             let caller = Caller {
                 tenant: TenantId::from(key.tenant.as_str()),
                 name: key.name.clone(),
                 role: key.role,
+                operator: key.operator || single,
             };
             Ok(Known {
                 digest: key.sha256()?,
@@ -65,6 +73,7 @@ impl Auth {
                 tenant: SINGLE_TENANT.into(),
                 name: "anonymous".into(),
                 role: Role::Admin,
+                operator: true,
             });
         }
         let unauthorised = |text: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorised", text);
@@ -147,6 +156,19 @@ impl Caller {
     /// 403 for all but admins.
     pub fn may_change(&self) -> Result<(), ApiError> {
         self.allowed(self.role == Role::Admin, "change this")
+    }
+
+    /// Refuses callers that may not do what concerns all tenants.
+    ///
+    /// # Errors
+    /// 403 for all but admins, and for admins of one tenant among others whose key is not an operator's.
+    pub fn may_operate(&self) -> Result<(), ApiError> {
+        self.may_change()?;
+        if self.operator {
+            return Ok(());
+        }
+        let text = "plugins are shared by all tenants; this needs a key with operator = true";
+        Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", text))
     }
 
     fn allowed(&self, allowed: bool, what: &str) -> Result<(), ApiError> {

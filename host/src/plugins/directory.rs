@@ -1,5 +1,5 @@
 //! The plugin directory of a running server: a task that keeps it, and the handle that everybody else has. Decides when to
-//! look; what a look does is in `keeper.rs`.
+//! look and who is told when a look is done; what a look does is in `keeper.rs`.
 
 use std::io;
 use std::sync::Arc;
@@ -7,18 +7,23 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use donjon_runtime::{KvRead, Plugin, PluginSet, Runtime};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::keeper::Keeper;
-use super::loader::{ComponentLoader, Loader, Unit};
-use super::options::{OnChange, PluginOptions, Preconfigure};
+use super::loader::{COMPILED_AT_ONCE, ComponentLoader, Loader};
+use super::options::{OnChange, PluginOptions, Preconfigure, Reread};
 use super::status::{Board, PluginStatus};
+use super::unit::Unit;
 use super::watch::Watch;
 
-/// How long the start waits for files that are still being written.
-const LONGEST_FIRST_LOOK: Duration = Duration::from_secs(5);
+/// How long the first look waits for files that are still being written.
+const LONGEST_FIRST_SETTLING: Duration = Duration::from_secs(5);
+/// How long the first look lasts at most: a file that compiles longer serves later.
+const LONGEST_FIRST_LOOK: Duration = Duration::from_secs(60);
+/// How long a reload is waited for at most: a file that compiles longer follows by itself.
+const LONGEST_RELOAD: Duration = Duration::from_secs(20);
 /// After a report, so that a thousand reports are one look.
 const PAUSE_AFTER_REPORT: Duration = Duration::from_millis(20);
 /// Requests for a reload that may wait.
@@ -30,9 +35,38 @@ pub struct PluginDirectory {
     watching: Watching<Plugin>,
 }
 
+/// The configuration could not be read anew; nothing was changed. Its text may hold a secret: it is for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration cannot be used; nothing was changed: {0}")]
+pub struct UnusableConfig(String);
+
+/// Asks for a reload, from wherever.
+#[derive(Clone)]
+pub struct Reloader(mpsc::Sender<Reload>);
+
+/// A request for a reload, and who waits for it.
+type Reload = oneshot::Sender<Result<(), UnusableConfig>>;
+
+impl Reloader {
+    /// Reads the settings of plugins anew, looks now and reads every file again, so that a plugin that was refused gets
+    /// another chance. Returns when it is done; files that are still being written, or that take long to compile, follow
+    /// by themselves.
+    ///
+    /// # Errors
+    /// The configuration cannot be used any more; then nothing is done.
+    pub async fn reload(&self) -> Result<(), UnusableConfig> {
+        let (done, wait) = oneshot::channel();
+        match self.0.send(done).await {
+            // An error means that the task has stopped: there is nothing to wait for.
+            Ok(()) => wait.await.unwrap_or(Ok(())),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
 impl PluginDirectory {
-    /// Loads what is in the directory, then watches it. Returns after the first full look; a file that is refused is no
-    /// error.
+    /// Begins to load what is in the directory, and watches it from then on. Returns at once: see
+    /// [`PluginDirectory::first_look`].
     ///
     /// # Errors
     /// There is no such directory and it cannot be made.
@@ -49,6 +83,7 @@ impl PluginDirectory {
             kv,
             preconfigure,
             set: Arc::clone(&set),
+            compiling: Arc::new(Semaphore::new(COMPILED_AT_ONCE)),
         };
         Ok(PluginDirectory {
             set,
@@ -68,10 +103,16 @@ impl PluginDirectory {
         self.watching.board.statuses()
     }
 
-    /// Looks now and reads every file again, so that a plugin that was refused gets another chance. Returns when it is
-    /// done; files that are still being written follow by themselves.
-    pub async fn reload(&self) {
-        self.watching.reload().await;
+    /// Becomes true once it is decided about every file that was there at the start: it serves or it was refused.
+    #[must_use]
+    pub fn first_look(&self) -> watch::Receiver<bool> {
+        self.watching.looked.clone()
+    }
+
+    /// For those who ask for reloads.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.watching.reloads.clone()
     }
 
     /// Stops watching. What serves stays in the set until the set is dropped.
@@ -83,7 +124,8 @@ impl PluginDirectory {
 /// A watched directory, whatever its files become.
 pub struct Watching<U> {
     pub board: Arc<Board<U>>,
-    reloads: mpsc::Sender<oneshot::Sender<()>>,
+    pub looked: watch::Receiver<bool>,
+    pub reloads: Reloader,
     stop: CancellationToken,
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
@@ -99,26 +141,28 @@ impl<U: Unit> Watching<U> {
         // Before the first look, so that nothing can happen unseen between the two.
         let watch = Watch::new(&options.dir, Arc::clone(&wake));
         let board = Arc::new(Board::default());
-        let rescan = options.rescan;
-        let mut keeper = Keeper::new(options, loader, Arc::clone(&board), on_change);
-        first_look(&mut keeper).await;
         let (reloads, asked) = mpsc::channel(WAITING_RELOADS);
+        let (first_look, looked) = watch::channel(false);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(keep(keeper, watch, wake, asked, rescan, stop.clone()));
+        let keeping = Keeping {
+            rescan: options.rescan,
+            reread: options.reread.clone(),
+            keeper: Keeper::new(options, loader, Arc::clone(&board), on_change),
+            watch,
+            wake,
+            asked,
+            waiting: Vec::new(),
+            begun: Instant::now(),
+            first_look,
+        };
+        let task = tokio::spawn(keeping.run(stop.clone()));
         Ok(Watching {
             board,
-            reloads,
+            looked,
+            reloads: Reloader(reloads),
             stop,
             task: tokio::sync::Mutex::new(Some(task)),
         })
-    }
-
-    pub async fn reload(&self) {
-        let (done, wait) = oneshot::channel();
-        if self.reloads.send(done).await.is_ok() {
-            // An error means that the task has stopped: there is nothing to wait for.
-            let _ = wait.await;
-        }
     }
 
     pub async fn shutdown(&self) {
@@ -137,52 +181,118 @@ impl<U> Drop for Watching<U> {
     }
 }
 
-/// Looks until nothing is left to settle.
-async fn first_look<L: Loader>(keeper: &mut Keeper<L>) {
-    let begun = Instant::now();
-    keeper.look().await;
-    while let Some(next) = keeper
-        .next()
-        .filter(|_| keeper.is_unsettled() && begun.elapsed() < LONGEST_FIRST_LOOK)
-    {
-        tokio::time::sleep_until(next.into()).await;
-        keeper.look().await;
-    }
+/// The task.
+struct Keeping<L: Loader> {
+    keeper: Keeper<L>,
+    watch: Watch,
+    wake: Arc<Notify>,
+    rescan: Duration,
+    reread: Option<Reread>,
+    asked: mpsc::Receiver<Reload>,
+    waiting: Vec<Waiting>,
+    begun: Instant,
+    first_look: watch::Sender<bool>,
 }
 
-async fn keep<L: Loader>(
-    mut keeper: Keeper<L>,
-    mut watch: Watch,
-    wake: Arc<Notify>,
-    mut asked: mpsc::Receiver<oneshot::Sender<()>>,
-    rescan: Duration,
-    stop: CancellationToken,
-) {
-    let mut last_renewal = Instant::now();
-    loop {
-        let rescan_at = last_renewal + rescan;
-        let next = keeper.next().map_or(rescan_at, |next| next.min(rescan_at));
-        let mut done = None;
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = wake.notified() => tokio::time::sleep(PAUSE_AFTER_REPORT).await,
-            () = tokio::time::sleep_until(next.into()) => {}
-            Some(reload) = asked.recv() => {
-                keeper.forget_handled();
-                done = Some(reload);
+/// Somebody who waits for the attempts that a reload began.
+struct Waiting {
+    newest_attempt: u64,
+    until: Instant,
+    done: Reload,
+}
+
+impl<L: Loader> Keeping<L> {
+    async fn run(mut self, stop: CancellationToken) {
+        self.keeper.look().await;
+        let mut last_renewal = Instant::now();
+        loop {
+            self.tell_who_waits();
+            let rescan_at = last_renewal + self.rescan;
+            let next = self.next().map_or(rescan_at, |next| next.min(rescan_at));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                ended = self.keeper.attempt() => {
+                    self.keeper.take(ended);
+                    // What it left to do has a time of its own.
+                    continue;
+                }
+                () = self.wake.notified() => tokio::time::sleep(PAUSE_AFTER_REPORT).await,
+                () = tokio::time::sleep_until(next.into()) => {}
+                Some(done) = self.asked.recv() => {
+                    self.reload(done).await;
+                    continue;
+                }
+            }
+            if last_renewal.elapsed() >= self.rescan {
+                self.watch.renew();
+                last_renewal = Instant::now();
+            }
+            self.keeper.look().await;
+        }
+    }
+
+    async fn reload(&mut self, done: Reload) {
+        if let Some(reread) = self.reread.clone() {
+            let settings = tokio::task::spawn_blocking(move || reread()).await;
+            match settings.unwrap_or_else(|e| Err(e.to_string())) {
+                Ok(settings) => self.keeper.set_settings(settings),
+                Err(why) => {
+                    let error = UnusableConfig(why);
+                    tracing::error!("plugins are not reloaded: {error}");
+                    // Nobody waits any more: fine.
+                    return drop(done.send(Err(error)));
+                }
             }
         }
-        if last_renewal.elapsed() >= rescan {
-            watch.renew();
-            last_renewal = Instant::now();
+        self.keeper.forget_handled();
+        self.keeper.look().await;
+        self.waiting.push(Waiting {
+            newest_attempt: self.keeper.newest_attempt(),
+            until: Instant::now() + LONGEST_RELOAD,
+            done,
+        });
+    }
+
+    /// When there is something to do without anything being reported.
+    fn next(&self) -> Option<Instant> {
+        let waiting = self.waiting.iter().map(|waiting| waiting.until);
+        let first = match *self.first_look.borrow() {
+            true => None,
+            false => Some(self.begun + self.longest_first_look()),
+        };
+        self.keeper.next().into_iter().chain(waiting).chain(first).min()
+    }
+
+    fn longest_first_look(&self) -> Duration {
+        match self.keeper.loading().is_empty() {
+            true => LONGEST_FIRST_SETTLING,
+            false => LONGEST_FIRST_LOOK,
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = keeper.look() => {}
+    }
+
+    fn tell_who_waits(&mut self) {
+        let now = Instant::now();
+        for waiting in std::mem::take(&mut self.waiting) {
+            if self.keeper.has_ended(waiting.newest_attempt) || now >= waiting.until {
+                // Nobody waits any more: fine.
+                let _ = waiting.done.send(Ok(()));
+            } else {
+                self.waiting.push(waiting);
+            }
         }
-        if let Some(done) = done {
-            // Nobody waits any more: fine.
-            let _ = done.send(());
+        if *self.first_look.borrow() {
+            return;
         }
+        let loading = self.keeper.loading();
+        let decided = loading.is_empty() && !self.keeper.is_unsettled();
+        if !decided && self.begun.elapsed() >= self.longest_first_look() {
+            tracing::warn!(
+                ?loading,
+                "plugins that take long to load will serve later; alerts go on without them, unless they are required"
+            );
+        } else if !decided {
+            return;
+        }
+        self.first_look.send_replace(true);
     }
 }

@@ -1,48 +1,96 @@
-//! The life cycle of plugins: looks through the directory, loads what settled, replaces, and unloads what is gone. A
-//! failure at any step leaves the one that serves in place. Knows neither notifications nor what a plugin is.
+//! The life cycle of plugins: looks through the directory, begins an attempt at what settled, lets what came of it serve,
+//! and unloads what is gone. Names do not wait for each other, a failure at any step leaves the one that serves in place,
+//! and no number of files beside it takes its place. Knows neither notifications nor what a plugin is.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use donjon_core::limits::MAX_ERROR_TEXT_BYTES;
+use donjon_core::text::one_line;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+
+use super::attempt::{Attempt, Outcome, Room};
+use super::files::{self, EXTENSION, Listing};
+use super::kept::{Kept, MAX_KEPT_BYTES};
 use super::loader::Loader;
 use super::options::{OnChange, PluginChange, PluginConfig, PluginEvent, PluginOptions};
-use super::settle::{Due, Seen, Settling, Stamp};
-use super::status::{Board, PluginError, PluginState, Record};
+use super::settle::{Due, Ended, Settling, Stamp};
+use super::status::{Board, PluginError, PluginState, Record, Serving, Source};
+use super::unit::{Refusal, Unit};
 
-/// Most plugins; further files, in the order of names, are ignored and reported.
-const MAX_PLUGINS: usize = 64;
-/// Longest name of a plugin, in characters.
-const MAX_NAME_CHARS: usize = 64;
+/// Most plugins that serve. Those that do keep their places; new names beyond are refused.
+pub const MAX_PLUGINS: usize = 64;
+const _: () = assert!(MAX_PLUGINS < files::MAX_NAMES);
 /// How often a plugin that is being unloaded is looked after.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
-const EXTENSION: &str = "wasm";
 
 /// Keeps the plugins of one directory.
 pub struct Keeper<L: Loader> {
     options: PluginOptions,
-    loader: L,
+    loader: Arc<L>,
     board: Arc<Board<L::Unit>>,
     on_change: OnChange,
     settling: Settling,
     draining: Vec<(String, Arc<L::Unit>)>,
+    attempts: JoinSet<Outcome<L::Unit>>,
+    /// The attempt that counts for each name; one that is overtaken is stopped.
+    running: BTreeMap<String, Running>,
+    begun: u64,
+    room: Room,
+    kept: Option<Arc<Kept>>,
+    /// Names that have a place before others: with settings, or known from the last run.
+    awaited: BTreeSet<String>,
+    listed: BTreeSet<String>,
+    /// Why names were refused, so that each reason is logged once.
+    told: HashMap<String, String>,
+    told_of_directory: Told,
+}
+
+/// An attempt that has not ended.
+struct Running {
+    number: u64,
+    stamp: Stamp,
+    config: PluginConfig,
+    task: AbortHandle,
+}
+
+/// What has been said about the directory, so that it is said once.
+#[derive(Default, PartialEq, Eq)]
+struct Told {
     unreadable: bool,
+    open_to_everybody: bool,
+    beyond: usize,
+    entries: usize,
 }
 
 impl<L: Loader> Keeper<L> {
     pub fn new(options: PluginOptions, loader: L, board: Arc<Board<L::Unit>>, on_change: OnChange) -> Keeper<L> {
-        let settling = Settling::new(options.settle);
+        let kept = options.kept_dir.as_ref().and_then(|dir| {
+            let opened = Kept::open(dir, MAX_KEPT_BYTES);
+            let told = opened.inspect_err(
+                |e| tracing::warn!(dir = %dir.display(), "cannot keep plugin files for the next start: {e}"),
+            );
+            told.ok().map(Arc::new)
+        });
+        let mut awaited = kept.as_ref().map(|kept| kept.names()).unwrap_or_default();
+        awaited.extend(options.per_plugin.keys().cloned());
         Keeper {
+            settling: Settling::new(options.settle),
+            room: Room::new(loader.file_bytes()),
             options,
-            loader,
+            loader: Arc::new(loader),
             board,
             on_change,
-            settling,
             draining: Vec::new(),
-            unreadable: false,
+            attempts: JoinSet::new(),
+            running: BTreeMap::new(),
+            begun: 0,
+            kept,
+            awaited,
+            listed: BTreeSet::new(),
+            told: HashMap::new(),
+            told_of_directory: Told::default(),
         }
     }
 
@@ -54,7 +102,22 @@ impl<L: Loader> Keeper<L> {
 
     /// Whether a file is still being written.
     pub fn is_unsettled(&self) -> bool {
-        self.settling.next().is_some()
+        self.settling.is_unsettled()
+    }
+
+    /// The names at which an attempt runs.
+    pub fn loading(&self) -> Vec<&str> {
+        self.running.keys().map(String::as_str).collect()
+    }
+
+    /// The number of the newest attempt.
+    pub fn newest_attempt(&self) -> u64 {
+        self.begun
+    }
+
+    /// Whether all attempts up to that number have ended.
+    pub fn has_ended(&self, newest: u64) -> bool {
+        self.running.values().all(|running| running.number > newest)
     }
 
     /// Reads every file again at the next look.
@@ -62,25 +125,36 @@ impl<L: Loader> Keeper<L> {
         self.settling.forget_handled();
     }
 
-    /// One full look: everything that is due is done when it returns.
+    /// Takes the settings of plugins as they are now. Those of which they changed are started anew.
+    pub fn set_settings(&mut self, settings: HashMap<String, PluginConfig>) {
+        self.awaited.extend(settings.keys().cloned());
+        self.options.per_plugin = settings;
+        let changed: Vec<String> = self
+            .running
+            .iter()
+            .filter(|(name, running)| self.config_of(name) != running.config)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in changed {
+            self.stop(&name);
+            self.settling.begin_again(&name);
+        }
+    }
+
+    fn config_of(&self, name: &str) -> PluginConfig {
+        self.options.per_plugin.get(name).cloned().unwrap_or_default()
+    }
+
+    /// One full look: an attempt at everything that is due has begun when it returns.
     pub async fn look(&mut self) {
-        let dir = self.options.dir.clone();
-        let listed = tokio::task::spawn_blocking(move || list(&dir))
-            .await
-            .unwrap_or_else(|e| Err(io::Error::other(e)));
-        match listed {
-            Ok(listing) => {
-                self.unreadable = false;
-                for due in self.settling.observe(Instant::now(), &listing) {
-                    match due {
-                        Due::Read(name) => self.read(name).await,
-                        Due::Gone(name) => self.unload(&name),
-                    }
-                }
-            }
+        let (dir, mut known) = (self.options.dir.clone(), self.awaited.clone());
+        known.extend(self.board.records().keys().cloned());
+        let listed = tokio::task::spawn_blocking(move || files::list(&dir, &known)).await;
+        match listed.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
+            Ok(listing) => self.follow(listing),
             // A directory that cannot be read says nothing about its files: what serves goes on.
-            Err(e) if !self.unreadable => {
-                self.unreadable = true;
+            Err(e) if !self.told_of_directory.unreadable => {
+                self.told_of_directory.unreadable = true;
                 tracing::error!(dir = %self.options.dir.display(), "cannot read the plugin directory; what is loaded goes on: {e}");
             }
             Err(_) => {}
@@ -88,115 +162,255 @@ impl<L: Loader> Keeper<L> {
         self.finish_draining();
     }
 
-    async fn read(&mut self, name: String) {
-        let file = format!("{name}.{EXTENSION}");
-        let path = self.options.dir.join(&file);
-        let config = self.options.per_plugin.get(&name).cloned().unwrap_or_default();
-        self.enter(&name, file, &config);
-        if let Err(reason) = check_name(&name) {
-            return self.refuse(&name, None, reason);
-        }
-        let limit = self.loader.file_bytes();
-        let reading = tokio::task::spawn_blocking(move || read_file(&path, limit));
-        let bytes = match reading.await.unwrap_or_else(|e| Err(io::Error::other(e))) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return,
-            Err(e) => return self.refuse(&name, None, format!("cannot read the file; check its permissions: {e}")),
-        };
-        let hash = self.loader.hash(&bytes);
-        let old = self.board.unit(&name);
-        if old
-            .as_ref()
-            .is_some_and(|unit| super::loader::Unit::facts(unit.as_ref()).hash == hash)
-        {
-            return self.board.change(&name, |record| record.refusal = None);
-        }
-        self.load(name, bytes, hash, config, old).await;
-    }
-
-    async fn load(
-        &mut self,
-        name: String,
-        bytes: Vec<u8>,
-        hash: String,
-        config: PluginConfig,
-        old: Option<Arc<L::Unit>>,
-    ) {
-        let begun = Instant::now();
-        let (board, of) = (Arc::clone(&self.board), name.clone());
-        let serves = old.is_some();
-        let reached = move |state| {
-            board.change(&of, |record| {
-                if !serves {
-                    record.state = state
-                }
-            })
-        };
-        match self.loader.load(name.clone(), bytes, config, old, reached).await {
-            Ok(unit) => self.serve(&name, unit, begun.elapsed()),
-            Err(reason) => self.refuse(&name, Some(hash), reason),
+    fn follow(&mut self, listing: Listing) {
+        self.tell_of_directory(&listing);
+        self.listed = listing.files.keys().cloned().collect();
+        let mut due = self.settling.observe(Instant::now(), &listing.files);
+        // Who is waited for goes first.
+        due.sort_by_key(|due| match due {
+            Due::Read(name, _) => !self.awaited.contains(name),
+            Due::Gone(_) => false,
+        });
+        for due in due {
+            match due {
+                Due::Read(name, stamp) => self.begin(name, stamp),
+                Due::Gone(name) => self.unload(&name),
+            }
         }
     }
 
-    /// Makes a record for a name that has none.
-    fn enter(&self, name: &str, file: String, config: &PluginConfig) {
-        self.board.records().entry(name.to_owned()).or_insert_with(|| Record {
-            file,
+    fn tell_of_directory(&mut self, listing: &Listing) {
+        let now = Told {
+            unreadable: false,
+            open_to_everybody: listing.open_to_everybody,
+            beyond: listing.beyond,
+            entries: listing.unreadable,
+        };
+        let (dir, before) = (self.options.dir.display(), &self.told_of_directory);
+        if now.open_to_everybody && !before.open_to_everybody {
+            tracing::warn!(%dir, "everybody may write to the plugin directory, and so use what is granted to the name of any plugin; chmod o-w");
+        }
+        if now.beyond > 0 && before.beyond == 0 {
+            let (ignored, limit) = (now.beyond, files::MAX_NAMES);
+            tracing::warn!(%dir, ignored, "more plugin files than are looked at; the last by name are ignored: limit {limit}");
+        }
+        if now.entries > 0 && before.entries == 0 {
+            tracing::warn!(%dir, "the system does not name some entries of the plugin directory; the others are looked after");
+        }
+        self.told_of_directory = now;
+    }
+
+    /// Begins an attempt at a file, and stops the one before of its name.
+    fn begin(&mut self, name: String, stamp: Stamp) {
+        self.stop(&name);
+        let config = self.config_of(&name);
+        let old = self.enter(&name, &config);
+        if !self.has_place(&name) {
+            let reason = format!("{MAX_PLUGINS} plugins serve already, which is the limit; remove one");
+            return self.refuse(&name, stamp, None, Refusal::ForNow(reason));
+        }
+        let same_config = {
+            let records = self.board.records();
+            let serving = records.get(&name).and_then(|record| record.serving.as_ref());
+            serving.is_some_and(|serving| serving.config == config)
+        };
+        let attempt = Attempt {
+            name: name.clone(),
+            dir: self.options.dir.clone(),
+            stamp,
+            config: config.clone(),
+            old,
+            same_config,
+            loader: Arc::clone(&self.loader),
+            board: Arc::clone(&self.board),
+            kept: self.kept.clone(),
+            room: self.room.clone(),
+        };
+        self.begun += 1;
+        let running = Running {
+            number: self.begun,
+            stamp,
+            config,
+            task: self.attempts.spawn(attempt.run()),
+        };
+        self.running.insert(name, running);
+    }
+
+    fn stop(&mut self, name: &str) {
+        if let Some(running) = self.running.remove(name) {
+            running.task.abort();
+        }
+    }
+
+    /// Whether a name may serve beside those that do. Who serves has a place, and so has who is waited for.
+    fn has_place(&self, name: &str) -> bool {
+        let records = self.board.records();
+        let serves = |name: &str| records.get(name).is_some_and(|record| record.serving.is_some());
+        let taken = records.values().filter(|record| record.serving.is_some()).count();
+        let reserved = match self.awaited.contains(name) {
+            true => 0,
+            false => self
+                .awaited
+                .intersection(&self.listed)
+                .filter(|name| !serves(name))
+                .count(),
+        };
+        serves(name) || taken + reserved < MAX_PLUGINS
+    }
+
+    /// Makes a record for a name that has none, and notes its settings. Answers what serves.
+    fn enter(&self, name: &str, config: &PluginConfig) -> Option<Arc<L::Unit>> {
+        let mut records = self.board.records();
+        let record = records.entry(name.to_owned()).or_insert_with(|| Record {
+            file: one_line(&format!("{name}.{EXTENSION}"), MAX_ERROR_TEXT_BYTES),
             state: PluginState::Discovered,
-            unit: None,
-            grants: config.grants.clone(),
-            policy: config.policy.as_str(),
+            serving: None,
+            grants: Vec::new(),
             loaded_at_ms: None,
             refusal: None,
         });
+        record.grants.clone_from(&config.grants);
+        record.serving.as_ref().map(|serving| Arc::clone(&serving.unit))
     }
 
-    fn serve(&mut self, name: &str, unit: Arc<L::Unit>, took: Duration) {
-        let facts = super::loader::Unit::facts(unit.as_ref());
+    /// Waits until an attempt ends.
+    pub async fn attempt(&mut self) -> Result<(tokio::task::Id, Outcome<L::Unit>), JoinError> {
+        match self.attempts.join_next_with_id().await {
+            Some(ended) => ended,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes what came of an attempt.
+    pub fn take(&mut self, ended: Result<(tokio::task::Id, Outcome<L::Unit>), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok((id, outcome)) => (id, outcome),
+            Err(error) => {
+                let (refusal, hash, instead) = (
+                    Refusal::Final(format!("loading the plugin panicked: {error}")),
+                    None,
+                    None,
+                );
+                (error.id(), Outcome::Refused { refusal, hash, instead })
+            }
+        };
+        let of_task = self.running.iter().find(|(_, running)| running.task.id() == id);
+        // Without a name it was overtaken.
+        let Some(name) = of_task.map(|(name, _)| name.clone()) else {
+            return;
+        };
+        let Some(Running { stamp, config, .. }) = self.running.remove(&name) else {
+            return;
+        };
+        match outcome {
+            Outcome::Moved => drop(self.settling.ended(Instant::now(), &name, stamp, Ended::Moved)),
+            Outcome::Same => {
+                self.settling.ended(Instant::now(), &name, stamp, Ended::Decided);
+                self.told.remove(&name);
+                self.board.change(&name, |record| {
+                    record.refusal = None;
+                    if let Some(serving) = &mut record.serving {
+                        serving.source = Source::File;
+                    }
+                });
+            }
+            Outcome::Ready { unit, took } if self.has_place(&name) => {
+                self.settling.ended(Instant::now(), &name, stamp, Ended::Decided);
+                self.told.remove(&name);
+                self.board.change(&name, |record| record.refusal = None);
+                self.serve(&name, unit, config, Source::File, took);
+            }
+            Outcome::Ready { .. } => {
+                let reason = format!("{MAX_PLUGINS} plugins serve already, which is the limit; remove one");
+                self.refuse(&name, stamp, None, Refusal::ForNow(reason));
+            }
+            Outcome::Refused { refusal, hash, instead } => {
+                if let Some(unit) = instead.filter(|_| self.has_place(&name)) {
+                    tracing::warn!(plugin = %name, "the last good file of the plugin serves, which was kept; mend the one in the directory");
+                    self.serve(&name, unit, config, Source::Kept, Duration::ZERO);
+                }
+                self.refuse(&name, stamp, hash, refusal);
+            }
+        }
+    }
+
+    fn serve(&mut self, name: &str, unit: Arc<L::Unit>, config: PluginConfig, source: Source, took: Duration) {
+        let facts = unit.facts();
         self.loader.swap(name, Some(Arc::clone(&unit)));
         self.board.change(name, |record| {
             record.state = PluginState::Serving;
-            record.unit = Some(unit);
+            record.serving = Some(Serving { unit, source, config });
             record.loaded_at_ms = Some(now_ms());
-            record.refusal = None;
         });
-        let (version, hash) = (facts.version, facts.hash);
+        let (version, hash, from) = (facts.version, facts.hash, source.as_str());
         let took_ms = took.as_millis();
-        tracing::info!(plugin = name, %version, role = facts.role, %hash, %took_ms, "plugin loaded");
+        tracing::info!(plugin = name, %version, role = facts.role, %hash, from, %took_ms, "plugin loaded");
         if !facts.unused_grants.is_empty() {
             tracing::warn!(plugin = name, grants = ?facts.unused_grants, "grants that the plugin does not use; remove them");
+        }
+        if facts.debug_build {
+            tracing::warn!(
+                plugin = name,
+                "the plugin was built for debugging and is many times slower; use `donjon plugin build`"
+            );
         }
         self.tell(name, PluginChange::Loaded { version, hash });
     }
 
-    fn refuse(&self, name: &str, hash: Option<String>, reason: String) {
-        tracing::error!(plugin = name, "plugin refused: {reason}");
-        let refusal = PluginError {
+    /// Notes why a file does not serve. The same reason again is noted and not told.
+    fn refuse(&mut self, name: &str, stamp: Stamp, hash: Option<String>, refusal: Refusal) {
+        let ended = match refusal {
+            Refusal::Final(_) => Ended::Decided,
+            Refusal::ForNow(_) => Ended::ForNow,
+        };
+        let pause = self.settling.ended(Instant::now(), name, stamp, ended);
+        let reason = one_line(refusal.reason(), MAX_ERROR_TEXT_BYTES);
+        let message = match pause {
+            Some(pause) => format!("{reason}; trying again in {} s", pause.as_secs()),
+            None => reason.clone(),
+        };
+        let error = PluginError {
             at_ms: now_ms(),
-            message: reason.clone(),
+            message,
             hash,
+            tenant: None,
         };
         self.board.change(name, |record| {
-            record.refusal = Some(refusal);
-            if record.unit.is_none() {
+            record.refusal = Some(error);
+            if record.serving.is_none() {
                 record.state = PluginState::Rejected;
             }
         });
-        self.tell(name, PluginChange::Rejected { reason });
+        if self.told.insert(name.to_owned(), reason.clone()).as_ref() != Some(&reason) {
+            let plugin = one_line(name, MAX_ERROR_TEXT_BYTES);
+            tracing::error!(plugin, "plugin refused: {reason}");
+            self.tell(name, PluginChange::Rejected { reason });
+        }
     }
 
     fn unload(&mut self, name: &str) {
-        let unit = self.board.unit(name);
-        self.board.change(name, |record| {
-            record.unit = None;
+        self.stop(name);
+        self.told.remove(name);
+        if let Some(kept) = &self.kept
+            && let Err(error) = kept.forget(name)
+        {
+            tracing::warn!(
+                plugin = name,
+                "cannot remove the kept file of a plugin that was taken away: {error}"
+            );
+        }
+        let mut records = self.board.records();
+        let serving = records.get_mut(name).and_then(|record| {
             record.state = PluginState::Draining;
+            record.serving.take()
         });
-        match unit {
-            Some(unit) => {
+        match serving {
+            Some(serving) => {
+                drop(records);
                 self.loader.swap(name, None);
-                self.draining.push((name.to_owned(), unit));
+                self.draining.push((name.to_owned(), serving.unit));
             }
-            None => drop(self.board.records().remove(name)),
+            None => drop(records.remove(name)),
         }
     }
 
@@ -228,67 +442,6 @@ impl<L: Loader> Keeper<L> {
             change,
         });
     }
-}
-
-/// A name is used in configuration keys, metrics and keys of the plugin's data.
-fn check_name(name: &str) -> Result<(), String> {
-    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    match plain && name.chars().count() <= MAX_NAME_CHARS {
-        true => Ok(()),
-        false => Err(format!(
-            "rename the file: letters, digits, - and _ only, at most {MAX_NAME_CHARS}: {name}"
-        )),
-    }
-}
-
-/// Files by the names of their plugins. Hidden files, other extensions and directories are none of ours; links are
-/// followed at every look.
-fn list(dir: &Path) -> io::Result<BTreeMap<String, Seen>> {
-    let mut files: BTreeMap<String, PathBuf> = BTreeMap::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let (Some(stem), Some(extension)) = (path.file_stem().and_then(|s| s.to_str()), path.extension()) else {
-            continue;
-        };
-        if extension == EXTENSION && !stem.starts_with('.') {
-            files.insert(stem.to_owned(), path);
-        }
-    }
-    let ignored = files.len().saturating_sub(MAX_PLUGINS);
-    if ignored > 0 {
-        tracing::error!(dir = %dir.display(), ignored, "more plugin files than the limit of {MAX_PLUGINS}; the last are ignored");
-    }
-    Ok(files
-        .into_iter()
-        .take(MAX_PLUGINS)
-        .filter_map(|(name, path)| Some((name, see(&path)?)))
-        .collect())
-}
-
-fn see(path: &Path) -> Option<Seen> {
-    let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    let stamp = Stamp {
-        len: metadata.len(),
-        modified: nanos(metadata.mtime(), metadata.mtime_nsec()),
-        changed: nanos(metadata.ctime(), metadata.ctime_nsec()),
-        inode: metadata.ino(),
-    };
-    let quiet = metadata
-        .modified()
-        .ok()
-        .and_then(|at| SystemTime::now().duration_since(at).ok())
-        .unwrap_or_default();
-    Some(Seen { stamp, quiet })
-}
-
-/// The whole file, or one byte more than the limit of it: whoever loads it says that it is too large.
-fn read_file(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?
-        .take(limit as u64 + 1)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn now_ms() -> u64 {

@@ -1,33 +1,24 @@
-//! From the bytes of a file to a plugin that may serve, and into the set that the worker reads. The trait is there so that
-//! the life cycle can be tested without components.
+//! From the bytes of a file to a plugin that may serve, and into the set that the worker reads. Bounds how much is
+//! compiled at once and for how long it is waited for; knows no directory and no records.
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use donjon_core::value::split_path;
-use donjon_runtime::{KvRead, Plugin, PluginSet, Runtime, StartOptions};
+use donjon_runtime::{Compiled, KvRead, LoadError, Plugin, PluginSet, Runtime, StartOptions};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::options::{PluginConfig, Preconfigure};
 use super::status::PluginState;
+use super::unit::{Refusal, Unit};
 
-/// Something that can serve under a name.
-pub trait Unit: Send + Sync + 'static {
-    /// What it is.
-    fn facts(&self) -> Facts;
-    /// Calls, failed calls, and the newest failure with its time.
-    fn calls(&self) -> (u64, u64, Option<(u64, String)>);
-}
-
-/// What a unit is.
-pub struct Facts {
-    pub role: &'static str,
-    pub version: String,
-    pub hash: String,
-    pub imports: Vec<String>,
-    pub unused_grants: Vec<String>,
-}
+/// Files that are compiled at the same time: compiling must leave processors to the alerts.
+pub const COMPILED_AT_ONCE: usize = 2;
+/// How long a file may wait for its turn, and then take to compile.
+const COMPILE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Makes units and lets them serve.
 pub trait Loader: Send + Sync + 'static {
@@ -43,35 +34,14 @@ pub trait Loader: Send + Sync + 'static {
     fn load(
         &self,
         name: String,
-        bytes: Vec<u8>,
+        bytes: Arc<Vec<u8>>,
         config: PluginConfig,
         old: Option<Arc<Self::Unit>>,
         reached: impl Fn(PluginState) + Send + Sync,
-    ) -> impl Future<Output = Result<Arc<Self::Unit>, String>> + Send;
+    ) -> impl Future<Output = Result<Arc<Self::Unit>, Refusal>> + Send;
 
     /// Lets a unit serve under a name from the next batch on, or none.
     fn swap(&self, name: &str, unit: Option<Arc<Self::Unit>>);
-}
-
-impl Unit for Plugin {
-    fn facts(&self) -> Facts {
-        Facts {
-            role: self.role().as_str(),
-            version: self.version().to_owned(),
-            hash: self.hash().to_owned(),
-            imports: self.imports().to_vec(),
-            unused_grants: self.unused_grants().to_vec(),
-        }
-    }
-
-    fn calls(&self) -> (u64, u64, Option<(u64, String)>) {
-        let counters = self.counters();
-        (
-            counters.calls,
-            counters.failures,
-            counters.last_error.map(|error| (error.at_ms, error.message)),
-        )
-    }
 }
 
 /// The loader of the server.
@@ -80,6 +50,58 @@ pub struct ComponentLoader {
     pub kv: Arc<dyn KvRead>,
     pub preconfigure: Preconfigure,
     pub set: Arc<ArcSwap<PluginSet>>,
+    pub compiling: Arc<Semaphore>,
+}
+
+impl ComponentLoader {
+    /// Checks the file, then takes its code from the cache or compiles it.
+    async fn compile(&self, name: &str, grants: &[String], bytes: Arc<Vec<u8>>) -> Result<Compiled, Refusal> {
+        let job = {
+            let (runtime, name, grants) = (Arc::clone(&self.runtime), name.to_owned(), grants.to_vec());
+            move |cached_only: bool| match cached_only {
+                true => runtime.compile_from_cache(&name, &grants, &bytes),
+                false => runtime.compile_granted(&name, &grants, &bytes).map(Some),
+            }
+        };
+        let first = job.clone();
+        if let Some(compiled) = finished(tokio::task::spawn_blocking(move || first(true)).await)? {
+            return Ok(compiled);
+        }
+        let turn = tokio::time::timeout(COMPILE_PATIENCE, Arc::clone(&self.compiling).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(Refusal::ForNow(
+                "waited too long for the compiler, which is busy with other files".to_owned(),
+            ));
+        };
+        let compiling = tokio::task::spawn_blocking(move || {
+            // Held by the thread, not by who waits for it: what nobody waits for any more still takes a processor.
+            let _turn = turn;
+            job(false)
+        });
+        let compiled = tokio::time::timeout(COMPILE_PATIENCE, compiling).await;
+        let compiled = compiled.map_err(|_| Refusal::Final(took_too_long()))?;
+        finished(compiled)?.ok_or_else(|| Refusal::ForNow("the compiler gave no answer".to_owned()))
+    }
+}
+
+fn took_too_long() -> String {
+    format!(
+        "compiling took too long, more than {} s; make the plugin smaller, or POST /plugins/reload later: what is compiled by then is taken from the cache",
+        COMPILE_PATIENCE.as_secs()
+    )
+}
+
+/// What became of work on another thread.
+fn finished<R>(ended: Result<Result<R, LoadError>, tokio::task::JoinError>) -> Result<R, Refusal> {
+    let ended = ended.map_err(|e| Refusal::Final(format!("compiling the plugin panicked: {e}")))?;
+    ended.map_err(refused)
+}
+
+fn refused(error: LoadError) -> Refusal {
+    match error.is_about_the_file() {
+        true => Refusal::Final(error.to_string()),
+        false => Refusal::ForNow(error.to_string()),
+    }
 }
 
 impl Loader for ComponentLoader {
@@ -96,17 +118,12 @@ impl Loader for ComponentLoader {
     async fn load(
         &self,
         name: String,
-        bytes: Vec<u8>,
+        bytes: Arc<Vec<u8>>,
         config: PluginConfig,
         old: Option<Arc<Plugin>>,
         reached: impl Fn(PluginState) + Send + Sync,
-    ) -> Result<Arc<Plugin>, String> {
-        let runtime = Arc::clone(&self.runtime);
-        let compiling = tokio::task::spawn_blocking(move || runtime.compile(&bytes));
-        let compiled = compiling
-            .await
-            .map_err(|e| format!("compiling the plugin panicked: {e}"))?;
-        let compiled = compiled.map_err(|e| e.to_string())?;
+    ) -> Result<Arc<Plugin>, Refusal> {
+        let compiled = self.compile(&name, &config.grants, bytes).await?;
         reached(PluginState::Compiled);
         let previous_state = match old {
             Some(old) if !old.description().stateless && old.role() == compiled.role => old.snapshot().await,
@@ -120,7 +137,7 @@ impl Loader for ComponentLoader {
             previous_state,
             kv: Arc::clone(&self.kv),
         };
-        let plugin = Arc::new(self.runtime.start(options).await.map_err(|e| e.to_string())?);
+        let plugin = Arc::new(self.runtime.start(options).await.map_err(refused)?);
         reached(PluginState::Ready);
         (self.preconfigure)(Arc::clone(&plugin)).await?;
         Ok(plugin)

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use donjon_runtime::Plugin;
 
+use super::unit::Refusal;
+
 /// Where plugins are and how they are loaded.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PluginOptions {
     /// The directory.
     pub dir: PathBuf,
@@ -21,17 +23,22 @@ pub struct PluginOptions {
     /// The directory is looked through at least so often, whatever the system reports; usually
     /// every 30 s.
     pub rescan: Duration,
+    /// Where the last good file of each name is kept for the next start; none keeps nothing.
+    pub kept_dir: Option<PathBuf>,
+    /// Reads the settings of single plugins anew, for a reload; none if they cannot change.
+    pub reread: Option<Reread>,
 }
 
+/// Reads the settings of single plugins anew, or says why they cannot be used.
+pub type Reread = Arc<dyn Fn() -> Result<HashMap<String, PluginConfig>, String> + Send + Sync>;
+
 /// The settings of one plugin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PluginConfig {
     /// The capabilities that it gets.
     pub grants: Vec<String>,
     /// Handed to it.
     pub config: serde_json::Value,
-    /// What its failure means.
-    pub policy: PluginPolicy,
 }
 
 impl Default for PluginConfig {
@@ -39,28 +46,6 @@ impl Default for PluginConfig {
         PluginConfig {
             grants: Vec::new(),
             config: serde_json::json!({}),
-            policy: PluginPolicy::Optional,
-        }
-    }
-}
-
-/// What a plugin's failure means for the alerts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PluginPolicy {
-    /// They go on without it.
-    #[default]
-    Optional,
-    /// They wait.
-    Required,
-}
-
-impl PluginPolicy {
-    /// The word for people and interfaces.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            PluginPolicy::Optional => "optional",
-            PluginPolicy::Required => "required",
         }
     }
 }
@@ -108,6 +93,6 @@ impl PluginChange {
 /// Told of every change, on the task that watches the directory: must not block.
 pub type OnChange = Arc<dyn Fn(PluginEvent) + Send + Sync>;
 
-/// Prepares a started plugin for serving, such as with the rules of all tenants; an error refuses the plugin.
+/// Prepares a started plugin for serving, such as with the rules of all tenants.
 pub type Preconfigure =
-    Arc<dyn Fn(Arc<Plugin>) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+    Arc<dyn Fn(Arc<Plugin>) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>> + Send + Sync>;

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::loader::Unit;
+use donjon_core::TenantId;
+
+use super::options::PluginConfig;
+use super::unit::Unit;
 
 /// Where a plugin is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,28 @@ pub struct PluginError {
     pub message: String,
     /// SHA-256 of the file it concerns; none if it could not be read.
     pub hash: Option<String>,
+    /// Whose alerts or rules it is about, and who may therefore read the message; none if it concerns everybody.
+    pub tenant: Option<TenantId>,
+}
+
+/// Where the bytes that serve came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The file in the directory.
+    File,
+    /// The last good file of the name, kept in the data directory: the one in the directory was refused.
+    Kept,
+}
+
+impl Source {
+    /// The word for people and interfaces.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::File => "file",
+            Source::Kept => "kept",
+        }
+    }
 }
 
 /// A plugin as people see it.
@@ -69,8 +94,8 @@ pub struct PluginStatus {
     pub grants: Vec<String>,
     /// What it is granted and does not use.
     pub unused_grants: Vec<String>,
-    /// `required` or `optional`.
-    pub policy: &'static str,
+    /// Where what serves came from; none if nothing does.
+    pub source: Option<Source>,
     /// Since when it serves, in milliseconds since the Unix epoch.
     pub loaded_at_ms: Option<u64>,
     /// The newest refusal or failed call.
@@ -85,11 +110,18 @@ pub struct PluginStatus {
 pub struct Record<U> {
     pub file: String,
     pub state: PluginState,
-    pub unit: Option<Arc<U>>,
+    pub serving: Option<Serving<U>>,
     pub grants: Vec<String>,
-    pub policy: &'static str,
     pub loaded_at_ms: Option<u64>,
     pub refusal: Option<PluginError>,
+}
+
+/// What serves under a name.
+pub struct Serving<U> {
+    pub unit: Arc<U>,
+    pub source: Source,
+    /// What it was started with: with other settings it is started anew.
+    pub config: PluginConfig,
 }
 
 /// The records of all names.
@@ -104,10 +136,6 @@ impl<U> Default for Board<U> {
 impl<U: Unit> Board<U> {
     pub fn records(&self) -> MutexGuard<'_, BTreeMap<String, Record<U>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn unit(&self, name: &str) -> Option<Arc<U>> {
-        self.records().get(name).and_then(|record| record.unit.clone())
     }
 
     /// Changes the record of a name, if there is one.
@@ -126,13 +154,15 @@ impl<U: Unit> Board<U> {
 }
 
 fn status<U: Unit>(name: &str, record: &Record<U>) -> PluginStatus {
-    let facts = record.unit.as_ref().map(|unit| unit.facts());
-    let (calls, failures, call_error) = record.unit.as_ref().map(|unit| unit.calls()).unwrap_or_default();
+    let serving = record.serving.as_ref();
+    let facts = serving.map(|serving| serving.unit.facts());
+    let calls = serving.map(|serving| serving.unit.calls()).unwrap_or_default();
     let hash = facts.as_ref().map(|facts| facts.hash.clone());
-    let call_error = call_error.map(|(at_ms, message)| PluginError {
-        at_ms,
-        message,
+    let call_error = calls.newest_failure.map(|failure| PluginError {
+        at_ms: failure.at_ms,
+        message: failure.message,
         hash: hash.clone(),
+        tenant: failure.tenant,
     });
     let newest = [record.refusal.clone(), call_error]
         .into_iter()
@@ -148,10 +178,10 @@ fn status<U: Unit>(name: &str, record: &Record<U>) -> PluginStatus {
         imports: facts.as_ref().map(|facts| facts.imports.clone()).unwrap_or_default(),
         grants: record.grants.clone(),
         unused_grants: facts.map(|facts| facts.unused_grants).unwrap_or_default(),
-        policy: record.policy,
+        source: serving.map(|serving| serving.source),
         loaded_at_ms: record.loaded_at_ms,
         last_error: newest,
-        calls,
-        failures,
+        calls: calls.made,
+        failures: calls.failed,
     }
 }

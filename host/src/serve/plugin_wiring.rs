@@ -1,6 +1,7 @@
 //! Where runtime, plugin directory and committed state meet: neither of them knows the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,14 +11,14 @@ use arc_swap::ArcSwap;
 use donjon_core::batch::RuleSpec;
 use donjon_core::settle::RuleBook;
 use donjon_core::state::{StateError, StateView};
-use donjon_runtime::{Limits, Plugin, PluginSet, Role, Runtime, RuntimeOptions};
+use donjon_runtime::{Limits, Plugin, PluginSet, Role, Runtime, RuntimeError, RuntimeOptions};
 use donjon_store::{DataDir, StateReader};
 use tokio::sync::watch;
 
 use crate::config::{self, Config};
 use crate::line::{LineStatus, Policy};
 use crate::plugin_kv::{PendingKv, PluginKv};
-use crate::plugins::{PluginConfig, PluginDirectory, PluginEvent, PluginOptions, PluginPolicy, Preconfigure};
+use crate::plugins::{PluginConfig, PluginDirectory, PluginEvent, PluginOptions, Preconfigure, Refusal, Reloader};
 use crate::telemetry::{Kind, Metrics};
 use crate::worker::check_policies;
 
@@ -32,20 +33,50 @@ fn limits(config: &Config) -> Limits {
         memory_bytes: host.memory_bytes,
         call_cpu: Duration::from_millis(host.call_cpu_ms),
         call_wall: Duration::from_millis(host.call_timeout_ms),
+        file_bytes: host.max_file_bytes,
         ..Limits::default()
     }
 }
 
-/// The engine with its compile cache inside the data directory.
+/// The engine with its compile cache, which is never inside the data: data is copied between machines, and machine code
+/// with the key that vouches for it must not come along.
 ///
 /// # Errors
-/// When the cache directory cannot be made.
-fn runtime(config: &Config, dir: &DataDir) -> anyhow::Result<Arc<Runtime>> {
-    let options = RuntimeOptions {
-        cache_dir: Some(dir.path().join("plugin-cache")),
-        limits: limits(config),
+/// When this machine cannot run plugins, or the cache directory that is configured cannot be used.
+fn runtime(config: &Config) -> anyhow::Result<Arc<Runtime>> {
+    let with_cache = |cache_dir: Option<PathBuf>| {
+        Runtime::new(RuntimeOptions {
+            cache_dir,
+            limits: limits(config),
+        })
     };
-    Runtime::new(options).context("start the plugin runtime")
+    if let Some(dir) = &config.plugin_host.cache_dir {
+        return with_cache(Some(dir.clone())).context("start the plugin runtime");
+    }
+    let default = cache_folder(|name| std::env::var_os(name).filter(|value| !value.is_empty()));
+    match with_cache(default.clone()) {
+        Err(error @ RuntimeError::Cache { .. }) => {
+            tracing::warn!(
+                "compiled plugins are not kept, so that each start compiles them; set plugin_host.cache_dir: {error}"
+            );
+            with_cache(None).context("start the plugin runtime")
+        }
+        started => {
+            if default.is_none() {
+                tracing::warn!(
+                    "compiled plugins are not kept, so that each start compiles them: there is no cache folder; set plugin_host.cache_dir"
+                );
+            }
+            started.context("start the plugin runtime")
+        }
+    }
+}
+
+/// The place for compiled plugins in the user's cache folder.
+fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    Some(cache.join("donjon/plugins"))
 }
 
 /// A started plugin directory, and a counter that grows with every change in it.
@@ -60,7 +91,7 @@ pub struct Started {
     pub pending_kv: PendingKv,
 }
 
-/// Loads what is in the plugin directory and watches it from then on.
+/// Begins to load what is in the plugin directory and watches it from then on.
 ///
 /// # Errors
 /// When the directory or the compile cache cannot be made.
@@ -69,21 +100,27 @@ pub async fn start(
     dir: &DataDir,
     state: &StateReader,
     metrics: &Arc<Metrics>,
+    config_file: Option<PathBuf>,
 ) -> anyhow::Result<Started> {
     let plugin_dir = &config.plugin_host.dir;
     std::fs::create_dir_all(plugin_dir).with_context(|| format!("make plugin directory {}", plugin_dir.display()))?;
+    let at_start = policies(config);
     let options = PluginOptions {
         dir: plugin_dir.clone(),
-        per_plugin: config
-            .plugins
-            .iter()
-            .map(|(name, plugin)| (name.clone(), settings(plugin)))
-            .collect(),
+        per_plugin: all_settings(config),
         settle: Duration::from_millis(config.plugin_host.settle_ms),
         rescan: Duration::from_secs(config.plugin_host.rescan_seconds),
+        kept_dir: Some(dir.path().join("kept-plugins")),
+        reread: Some(Arc::new(move || {
+            let config = config::load(config_file.as_deref()).map_err(|error| error.to_string())?;
+            if policies(&config) != at_start {
+                tracing::warn!("policies of plugins change with the next start of the server, not before");
+            }
+            Ok(all_settings(&config))
+        })),
     };
     let (sender, changes) = watch::channel(0);
-    let runtime = runtime(config, dir)?;
+    let runtime = runtime(config)?;
     tokio::spawn(measure_memory(Arc::downgrade(&runtime), Arc::clone(metrics)));
     let metrics = Arc::clone(metrics);
     let on_change = Arc::new(move |event: PluginEvent| {
@@ -105,10 +142,12 @@ pub async fn start(
     let directory = PluginDirectory::start(options, runtime, kv, preconfigure, on_change).await?;
     tokio::spawn(warn_without_correlator(
         directory.set(),
+        directory.first_look(),
         changes.clone(),
         plugin_dir.clone(),
     ));
     let line = Arc::new(LineStatus::new(policies(config), directory.set()));
+    tokio::spawn(reload_on_hangup(directory.reloader()));
     Ok(Started {
         directory,
         line,
@@ -128,7 +167,15 @@ async fn measure_memory(runtime: Weak<Runtime>, metrics: Arc<Metrics>) {
 }
 
 /// Says so whenever nothing evaluates rules, which looks like rules that match nothing.
-async fn warn_without_correlator(set: Arc<ArcSwap<PluginSet>>, mut changes: watch::Receiver<u64>, dir: PathBuf) {
+async fn warn_without_correlator(
+    set: Arc<ArcSwap<PluginSet>>,
+    mut first_look: watch::Receiver<bool>,
+    mut changes: watch::Receiver<u64>,
+    dir: PathBuf,
+) {
+    if first_look.wait_for(|looked| *looked).await.is_err() {
+        return;
+    }
     let mut said = false;
     loop {
         let missing = !set
@@ -159,26 +206,40 @@ fn policies(config: &Config) -> BTreeMap<String, Policy> {
         .collect()
 }
 
+/// SIGHUP asks for what `POST /plugins/reload` asks for. What is wrong is in the log.
+async fn reload_on_hangup(reloader: Reloader) {
+    let mut hangups = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return tracing::warn!("SIGHUP does not reload plugins, POST /plugins/reload does: {error}"),
+    };
+    while hangups.recv().await.is_some() {
+        tracing::info!("SIGHUP: reading the settings of plugins and the plugin directory anew");
+        let _ = reloader.reload().await;
+    }
+}
+
+fn all_settings(config: &Config) -> HashMap<String, PluginConfig> {
+    let all = config.plugins.iter();
+    all.map(|(name, plugin)| (name.clone(), settings(plugin))).collect()
+}
+
 fn settings(plugin: &config::Plugin) -> PluginConfig {
     let table: serde_json::Map<String, serde_json::Value> = plugin.config.clone().into_iter().collect();
     PluginConfig {
         grants: plugin.grants.clone(),
         config: serde_json::Value::Object(table),
-        policy: match plugin.policy {
-            Some(config::PluginPolicy::Required) => PluginPolicy::Required,
-            _ => PluginPolicy::Optional,
-        },
     }
 }
 
 /// Refuses policies that do not fit, and gives a new correlator the committed rules of all tenants before it serves, off the
 /// hot path. The worker takes them over as they are, and configures again only what changed meanwhile.
-async fn configure(plugin: Arc<Plugin>, state: StateReader) -> Result<(), String> {
-    check_policies(plugin.as_ref())?;
+async fn configure(plugin: Arc<Plugin>, state: StateReader) -> Result<(), Refusal> {
+    check_policies(plugin.as_ref()).map_err(Refusal::Final)?;
     if plugin.role() != Role::Correlator || !plugin.description().takes_rules {
         return Ok(());
     }
-    let text = |error: StateError| error.to_string();
+    // What has limits of time, or reads the store, may be otherwise in a moment.
+    let text = |error: StateError| Refusal::ForNow(error.to_string());
     for tenant in state.tenants().map_err(text)? {
         let version = state.tenant(&tenant).map_err(text)?.rules_version;
         let book = RuleBook::new(state.rules(&tenant).map_err(text)?);
@@ -187,8 +248,36 @@ async fn configure(plugin: Arc<Plugin>, state: StateReader) -> Result<(), String
             plugin
                 .configure(&tenant, version, &specs)
                 .await
-                .map_err(|error| error.to_string())?;
+                .map_err(|error| Refusal::ForNow(error.to_string()))?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compiled_plugins_are_kept_in_the_user_s_cache_folder_and_nowhere_by_guess() {
+        let folder = |variables: &[(&str, &str)]| {
+            cache_folder(|name| {
+                variables
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, value)| value.into())
+            })
+        };
+        let home = ("HOME", "/home/u");
+        assert_eq!(folder(&[home]), Some("/home/u/.cache/donjon/plugins".into()));
+        assert_eq!(
+            folder(&[home, ("XDG_CACHE_HOME", "/c")]),
+            Some("/c/donjon/plugins".into())
+        );
+        assert_eq!(
+            folder(&[home, ("XDG_CACHE_HOME", "relative")]),
+            Some("/home/u/.cache/donjon/plugins".into())
+        );
+        assert_eq!(folder(&[]), None);
+    }
 }

@@ -38,6 +38,7 @@ async fn create(app: &Shared, file: &PathBuf) -> anyhow::Result<usize> {
         tenant,
         name: "starter rules".into(),
         role: Role::Admin,
+        operator: false,
     };
     let count = drafts.len();
     for draft in drafts {

@@ -17,8 +17,12 @@ pub const EXPORTER: &str = include_str!("exporter.wat");
 
 /// The core module with the component-type section of a world of the contract.
 pub fn module(text: &str, world: &str) -> Vec<u8> {
+    module_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit"), text, world)
+}
+
+/// The same for a contract that is elsewhere.
+pub fn module_of(wit: &Path, text: &str, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let (package, _) = resolve.push_dir(wit).unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();
     let mut bytes = wat::parse_str(text).unwrap();

@@ -8,6 +8,9 @@ use donjon_runtime::{Limits, Role, Runtime, RuntimeOptions, hash_of};
 
 use crate::guests::{self, ENRICHER, EXPORTER, correlator, module, quick, runtime};
 
+/// What an operator can do about a plugin that is out of memory at its start.
+const ADVICE: &str = "; raise plugin_host.memory_bytes, or let the plugin take less at its start";
+
 fn refusal(bytes: &[u8]) -> String {
     let limits = Limits {
         file_bytes: 1 << 20,
@@ -150,7 +153,10 @@ async fn an_endless_or_greedy_init_is_a_load_error_that_says_so() {
     let greedy = text(guests::correlator_with_init(greedy)).await;
     assert_eq!(
         greedy,
-        format!("the plugin failed in `init`: out of memory: limit {} bytes", 8 << 20)
+        format!(
+            "the plugin failed in `init`: out of memory: limit {} bytes{ADVICE}",
+            8 << 20
+        )
     );
     let large = text(guests::module(
         &guests::CORRELATOR.replace(r#""memory") 32"#, r#""memory") 999"#),
@@ -159,7 +165,7 @@ async fn an_endless_or_greedy_init_is_a_load_error_that_says_so() {
     assert_eq!(
         large.await,
         format!(
-            "the plugin failed in `instantiate`: out of memory: limit {} bytes",
+            "the plugin failed in `instantiate`: out of memory: limit {} bytes{ADVICE}",
             8 << 20
         )
     );

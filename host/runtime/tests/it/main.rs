@@ -6,6 +6,7 @@
     reason = "what fails here fails a test"
 )]
 
+mod before_compiling;
 mod calls;
 mod guests;
 mod loading;

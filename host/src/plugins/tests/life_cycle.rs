@@ -1,156 +1,16 @@
-//! Files come, change, break and go; units are texts. Times are short, and every wait has an end.
+//! Files come, change, break and go. Times are short, and every wait has an end.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::directory::Watching;
-use super::super::loader::{Facts, Loader, Unit};
-use super::super::options::{PluginChange, PluginConfig, PluginEvent, PluginOptions, PluginPolicy};
-use super::super::status::{PluginState, PluginStatus};
-use super::options;
-
-const SETTLE: Duration = Duration::from_millis(60);
-const PATIENCE: Duration = Duration::from_secs(10);
-
-struct Text(String);
-
-impl Unit for Text {
-    fn facts(&self) -> Facts {
-        Facts {
-            role: "correlator",
-            version: self.0.clone(),
-            hash: format!("hash of {}", self.0),
-            imports: Vec::new(),
-            unused_grants: Vec::new(),
-        }
-    }
-
-    fn calls(&self) -> (u64, u64, Option<(u64, String)>) {
-        (3, 1, Some((1, "a call failed".to_owned())))
-    }
-}
-
-/// Loads every text that does not begin with `bad`; remembers what it did.
-#[derive(Clone, Default)]
-struct Fake {
-    log: Arc<Mutex<Vec<String>>>,
-    serving: Arc<Mutex<Vec<Arc<Text>>>>,
-}
-
-impl Loader for Fake {
-    type Unit = Text;
-
-    fn file_bytes(&self) -> usize {
-        100
-    }
-
-    fn hash(&self, bytes: &[u8]) -> String {
-        format!("hash of {}", String::from_utf8_lossy(bytes))
-    }
-
-    async fn load(
-        &self,
-        name: String,
-        bytes: Vec<u8>,
-        config: PluginConfig,
-        old: Option<Arc<Text>>,
-        reached: impl Fn(PluginState) + Send + Sync,
-    ) -> Result<Arc<Text>, String> {
-        let text = String::from_utf8(bytes).unwrap();
-        let old = old.map_or_else(|| "nothing".to_owned(), |old| old.0.clone());
-        self.log
-            .lock()
-            .unwrap()
-            .push(format!("{name}: {text} after {old}, grants {:?}", config.grants));
-        reached(PluginState::Compiled);
-        match text.starts_with("bad") {
-            true => Err(format!("no good: {text}")),
-            false => Ok(Arc::new(Text(text))),
-        }
-    }
-
-    fn swap(&self, _: &str, unit: Option<Arc<Text>>) {
-        let mut serving = self.serving.lock().unwrap();
-        serving.clear();
-        serving.extend(unit);
-    }
-}
-
-struct Fixture {
-    dir: tempfile::TempDir,
-    fake: Fake,
-    events: Arc<Mutex<Vec<PluginEvent>>>,
-    watching: Watching<Text>,
-}
-
-impl Fixture {
-    async fn new(files: &[(&str, &str)]) -> Fixture {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            std::fs::write(dir.path().join(name), text).unwrap();
-        }
-        let (fake, events) = (Fake::default(), Arc::new(Mutex::new(Vec::new())));
-        let granted = PluginConfig {
-            grants: vec!["kv".to_owned()],
-            policy: PluginPolicy::Required,
-            ..PluginConfig::default()
-        };
-        let options = PluginOptions {
-            per_plugin: [("a".to_owned(), granted)].into(),
-            ..options(dir.path())
-        };
-        let told = Arc::clone(&events);
-        let on_change = Arc::new(move |event| told.lock().unwrap().push(event));
-        let watching = Watching::start(options, fake.clone(), on_change).await.unwrap();
-        Fixture {
-            dir,
-            fake,
-            events,
-            watching,
-        }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path(name), text).unwrap();
-    }
-
-    fn log(&self) -> Vec<String> {
-        self.fake.log.lock().unwrap().clone()
-    }
-
-    fn status(&self, name: &str) -> Option<PluginStatus> {
-        self.watching
-            .board
-            .statuses()
-            .into_iter()
-            .find(|status| status.name == name)
-    }
-
-    fn version(&self, name: &str) -> Option<String> {
-        self.status(name)?.version
-    }
-
-    async fn until(&self, what: &str, holds: impl Fn(&Fixture) -> bool) {
-        let begun = Instant::now();
-        while !holds(self) {
-            assert!(
-                begun.elapsed() < PATIENCE,
-                "{what}: {:?} {:?}",
-                self.watching.board.statuses(),
-                self.log()
-            );
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-}
+use super::super::options::{PluginChange, PluginOptions};
+use super::super::status::PluginState;
+use super::fixture::{Fake, Fixture, PATIENCE, SETTLE, options};
 
 #[tokio::test]
-async fn the_first_look_is_over_when_start_returns() {
+async fn the_first_look_is_over_once_every_file_is_decided() {
     let files = [
         ("a.wasm", "one"),
         ("b.wasm", "bad one"),
@@ -167,10 +27,7 @@ async fn the_first_look_is_over_when_start_returns() {
     );
 
     let a = &statuses[0];
-    assert_eq!(
-        (a.state, a.file.as_str(), a.policy),
-        (PluginState::Serving, "a.wasm", "required")
-    );
+    assert_eq!((a.state, a.file.as_str()), (PluginState::Serving, "a.wasm"));
     assert_eq!(
         (a.version.as_deref(), a.hash.as_deref()),
         (Some("one"), Some("hash of one"))
@@ -225,7 +82,7 @@ async fn a_new_version_replaces_the_old_one_and_a_bad_one_does_not() {
         (status.state, status.version.as_deref()),
         (PluginState::Serving, Some("two"))
     );
-    assert_eq!(fixture.fake.serving.lock().unwrap()[0].0, "two");
+    assert_eq!(fixture.fake.serving.lock().unwrap()["a"].0, "two");
 
     // Back to what serves: nothing to load, and nothing wrong any more.
     fixture.write("a.wasm", "two");
@@ -280,7 +137,10 @@ async fn renaming_over_and_deleting_and_creating_never_leave_a_gap() {
 #[tokio::test]
 async fn a_deleted_plugin_is_unloaded_once_no_batch_uses_it() {
     let fixture = Fixture::new(&[("a.wasm", "one")]).await;
-    let in_flight = fixture.watching.board.unit("a").unwrap();
+    let in_flight = {
+        let records = fixture.watching.board.records();
+        Arc::clone(&records["a"].serving.as_ref().unwrap().unit)
+    };
     std::fs::remove_file(fixture.path("a.wasm")).unwrap();
     fixture
         .until("draining", |f| {
@@ -326,10 +186,10 @@ async fn a_link_whose_target_is_exchanged_is_a_change() {
 async fn a_reload_gives_refused_files_another_chance_and_leaves_the_others() {
     let fixture = Fixture::new(&[("a.wasm", "one"), ("b.wasm", "bad")]).await;
     assert_eq!(fixture.log().len(), 2);
-    fixture.watching.reload().await;
+    fixture.watching.reloads.reload().await.unwrap();
     assert_eq!(fixture.log()[2..], ["b: bad after nothing, grants []"]);
     fixture.watching.shutdown().await;
-    fixture.watching.reload().await;
+    fixture.watching.reloads.reload().await.unwrap();
 }
 
 #[tokio::test]
@@ -360,9 +220,9 @@ async fn a_directory_that_disappears_does_not_unload_anything() {
     let fixture = Fixture::new(&[("a.wasm", "one")]).await;
     let away = fixture.dir.path().with_extension("away");
     std::fs::rename(fixture.dir.path(), &away).unwrap();
-    fixture.watching.reload().await;
+    fixture.watching.reloads.reload().await.unwrap();
     tokio::time::sleep(SETTLE * 3).await;
-    fixture.watching.reload().await;
+    fixture.watching.reloads.reload().await.unwrap();
     assert_eq!(fixture.status("a").unwrap().state, PluginState::Serving);
     std::fs::rename(&away, fixture.dir.path()).unwrap();
     fixture.watching.shutdown().await;
