@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes sure that plugins can be compiled for wasm32-unknown-unknown: `make` calls it before anything else needs it.
 #
-# Three outcomes, tried in this order: the active toolchain already has the target; rustup adds it; or, where rustup's
-# server cannot be reached but Debian's packages can, a second compiler with the library source is unpacked privately
+# Four outcomes, tried in this order: the active toolchain already has the target; a private toolchain of an earlier run
+# works; rustup adds the target; or, where rustup's server cannot be reached but Debian's packages can, a second compiler
+# with the library source is unpacked privately
 # (no root, nothing installed, rustup and the system's rustc left alone). `donjon plugin build` finds that folder by itself.
 #
 # It must not know any plugin, and it never builds: it only fetches what a fresh machine lacks. A second run is offline.
@@ -11,7 +12,12 @@ set -euo pipefail
 readonly TARGET=wasm32-unknown-unknown
 readonly MIN_RUST=1.95 # rust-version of the workspace
 readonly RUSTUP_SECONDS=30
-readonly TOOLCHAIN_DIR=${DONJON_TOOLCHAIN_DIR:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/donjon/wasm-toolchain}
+# Never below /tmp: whoever makes the folder there first would have their compiler run by us.
+if [ -z "${DONJON_TOOLCHAIN_DIR:-}${XDG_CACHE_HOME:-}${HOME:-}" ]; then
+    printf 'setup-wasm: no place for a toolchain; set HOME, XDG_CACHE_HOME or DONJON_TOOLCHAIN_DIR\n' >&2
+    exit 1
+fi
+readonly TOOLCHAIN_DIR=${DONJON_TOOLCHAIN_DIR:-${XDG_CACHE_HOME:-${HOME:-}/.cache}/donjon/wasm-toolchain}
 
 work=""
 apt_options=()

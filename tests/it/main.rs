@@ -8,6 +8,7 @@ mod foreign_verdicts;
 mod full_disk;
 mod guests;
 mod monitoring;
+mod plugin_directory;
 mod reading;
 mod recovery;
 mod reload;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::client::{ClientOptions, Method, read_input};
-use super::output::{Output, at, print, say};
+use super::output::{Output, at, clean, print, say};
 
 /// Has alerts judged again that no correlator saw, or that a plugin failed on; with `all` the others, too.
 ///
@@ -58,7 +58,7 @@ pub fn send(
         eprintln!(
             "item {} was kept as a refused item: {}",
             at(bad, "index"),
-            at(bad, "reason").as_str().unwrap_or_default()
+            clean(at(bad, "reason").as_str().unwrap_or_default())
         );
     }
     let refused = |event: &Value| at(event, "outcome") == "invalid";

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::WrongInput;
-use super::output::at;
+use super::output::{at, clean};
 
 /// Which server, and with which key.
 #[derive(Args, Clone, Debug)]
@@ -68,8 +68,12 @@ impl ClientOptions {
     }
 }
 
-/// The text of an error answer.
+/// The text of an error answer, as one line: it may quote what was sent.
 pub fn readable(value: &Value) -> String {
+    clean(&detail(value))
+}
+
+fn detail(value: &Value) -> String {
     let one = |fault: &Value| {
         let field = at(fault, "loc")
             .as_array()

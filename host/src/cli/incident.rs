@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::client::{ClientOptions, Method};
-use super::output::{Output, at, print, say};
+use super::output::{Output, at, clean, print, say};
 
 /// What to list.
 pub struct ListFilter {
@@ -65,7 +65,7 @@ pub fn show(client: &ClientOptions, id: &str, output: Output) -> anyhow::Result<
         ] {
             say(format_args!(
                 "{title:<10} {}",
-                at(&incident, key).as_str().unwrap_or("-")
+                clean(at(&incident, key).as_str().unwrap_or("-"))
             ))?;
         }
         say("")?;

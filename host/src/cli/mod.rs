@@ -2,6 +2,7 @@
 //! interface like anybody else; only `serve` opens data.
 
 mod alert;
+mod check_config;
 mod client;
 mod incident;
 mod output;
@@ -319,7 +320,10 @@ fn check_config(args: &CheckConfigArgs) -> anyhow::Result<()> {
     if args.defaults {
         return output::say(config::REFERENCE.trim_end());
     }
-    config::load(args.file.as_deref())?;
+    let config = config::load(args.file.as_deref())?;
+    for warning in check_config::warnings(&config) {
+        eprintln!("warning: {warning}");
+    }
     match &args.file {
         Some(file) => output::say(format_args!("{}: fine", file.display())),
         None => output::say("defaults and DONJON_* variables: fine"),

@@ -1,10 +1,12 @@
-//! Tables for people, JSON for programs.
+//! Tables for people, JSON for programs. Texts of senders and plugins reach a terminal as one clean line each; in JSON
+//! they stay as they are.
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
 use anyhow::Context;
 use comfy_table::{ContentArrangement, Table};
+use donjon_core::text::one_line;
 use serde_json::Value;
 
 /// How to print.
@@ -31,6 +33,14 @@ pub fn nobody_reads(error: &anyhow::Error) -> bool {
 }
 
 const WRITE: &str = "write to standard output";
+
+/// Longest text in one cell or line, in bytes; alerts may hold megabytes.
+const MAX_TEXT_BYTES: usize = 4096;
+
+/// A text from elsewhere, for a terminal.
+pub fn clean(text: &str) -> String {
+    one_line(text, MAX_TEXT_BYTES)
+}
 
 /// Prints a list of objects; a column is its title and the path of its value.
 ///
@@ -62,8 +72,30 @@ pub fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
 fn cell(row: &Value, path: &str) -> String {
     match if path.is_empty() { row } else { at(row, path) } {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(list) => list.iter().map(|item| cell(item, "")).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
+        Value::String(text) => clean(text),
+        Value::Array(list) => clean(&list.iter().map(|item| cell(item, "")).collect::<Vec<_>>().join(", ")),
+        other => clean(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_from_elsewhere_reach_the_terminal_as_one_clean_line() {
+        let row = serde_json::json!({
+            "name": "disk\u{1b}[2J full\nlistening on http://evil",
+            "tags": ["a\tb", "c"],
+            "labels": {"x": "\u{9b}31m"},
+            "long": "y".repeat(2 * MAX_TEXT_BYTES),
+        });
+        assert_eq!(cell(&row, "name"), "disk\\u{1b}[2J full\\nlistening on http://evil");
+        assert_eq!(cell(&row, "tags"), "a\\tb, c");
+        assert_eq!(cell(&row, "labels"), "{\"x\":\"\\u{9b}31m\"}");
+        assert_eq!(
+            (cell(&row, "long").len(), cell(&row, "none").as_str()),
+            (MAX_TEXT_BYTES, "-")
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! `donjon plugin build`: compiles a plugin to one `.wasm` file with whatever compiler for wasm32 the machine has.
 //!
 //! Why it is more than a call of cargo: not every machine can reach the server that rustup takes targets from, and the
-//! four ways to a standard library for wasm32 differ in flags. It must not know the host: it runs before there is one.
+//! four ways to a standard library for wasm32 differ in flags. It must not know a running host: it runs before there
+//! is one, and asks the runtime only what a file is.
 //! It fetches nothing but a rustup target; what a fresh machine lacks, the set-up step of the repository brings.
 
 use std::ffi::OsString;
@@ -12,12 +13,15 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use donjon_runtime::{Examined, LoadError};
 
 use toolchain::Toolchain;
 
 mod toolchain;
 
 const TARGET: &str = "wasm32-unknown-unknown";
+/// Larger modules are not looked into; a host takes none that is half as large.
+const MAX_MODULE_BYTES: usize = 256 << 20;
 
 /// Small and without debug information, whatever profile the workspace has for native code. Function names stay in:
 /// they are what a trap is reported with.
@@ -63,18 +67,15 @@ pub fn build(options: &BuildOptions, say: &mut dyn FnMut(&str)) -> Result<PathBu
         .join("release")
         .join(format!("{}.wasm", package.library));
     let module = fs::read(&built).with_context(|| format!("cargo left no module: {}", built.display()))?;
-    if !has_component_type(&module)? {
-        bail!(
-            "{} says nothing of its interfaces, so no host can load it: end lib.rs with `donjon_plugin::export!(MyPlugin as correlator);`",
-            built.display()
-        );
-    }
+    let examined = examine(&module, &built)?;
     let out_dir = options.out_dir.clone().unwrap_or_else(|| target_dir.join("plugins"));
     let out = install(&module, &out_dir, plugin_name(&package.name))?;
     say(&format!(
-        "built {} ({} kB) in {:.1} s",
+        "built {} ({} kB), a {} for contract {}, in {:.1} s",
         out.display(),
         module.len() / 1000,
+        examined.role,
+        examined.api_version,
         started.elapsed().as_secs_f64()
     ));
     Ok(out)
@@ -218,32 +219,19 @@ fn install(module: &[u8], folder: &Path, name: &str) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// Whether a core module has the custom section that turns it into a component.
-fn has_component_type(module: &[u8]) -> Result<bool> {
-    let mut rest = module
-        .strip_prefix(b"\0asm\x01\0\0\0")
-        .context("cargo made something that is no wasm module")?;
-    while let Some((&id, after)) = rest.split_first() {
-        let (body, after) = split_sized(after).context("the wasm module is cut off")?;
-        let is_custom = id == 0;
-        if is_custom && split_sized(body).is_some_and(|(name, _)| name.starts_with(b"component-type")) {
-            return Ok(true);
+/// The checks that the host makes before it compiles a file, so that what is built can be loaded.
+fn examine<'a>(module: &'a [u8], built: &Path) -> Result<Examined<'a>> {
+    let how = "end lib.rs with `donjon_plugin::export!(MyPlugin as correlator);`, or the role it has";
+    match donjon_runtime::examine(module, MAX_MODULE_BYTES) {
+        Ok(examined) => Ok(examined),
+        Err(error @ (LoadError::NotAPlugin | LoadError::NoComponentType | LoadError::NoRole)) => {
+            bail!(
+                "{} exports nothing that a host could call, so none can load it: {how}: {error}",
+                built.display()
+            )
         }
-        rest = after;
+        Err(error) => bail!("no host can load {}: {error}", built.display()),
     }
-    Ok(false)
-}
-
-/// Split off what a LEB128 length in front says.
-fn split_sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut size: usize = 0;
-    for (position, byte) in bytes.iter().enumerate().take(5) {
-        size |= usize::from(byte & 0x7f) << (7 * position);
-        if byte & 0x80 == 0 {
-            return bytes.get(position + 1..)?.split_at_checked(size);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -290,27 +278,17 @@ mod tests {
     }
 
     #[test]
-    fn the_section_that_makes_a_component_is_found() {
-        let module = |sections: &[u8]| [b"\0asm\x01\0\0\0", sections].concat();
-        let section = |id: u8, name: &str| {
-            let length = u8::try_from(name.len()).unwrap();
-            [&[id, length + 1, length], name.as_bytes()].concat()
-        };
-        let cases = [
-            (module(&[]), Some(false)),
-            (module(&section(0, "component-type:x")), Some(true)),
-            (
-                module(&[section(0, "name"), section(0, "component-type")].concat()),
-                Some(true),
-            ),
-            (module(&section(1, "component-type")), Some(false)),
-            (module(&[0, 200]), None),
-            (module(&[0, 0x80, 0x80, 0x80, 0x80, 0x80, 1]), None),
-            (b"\0asm\x0d\0\x01\0".to_vec(), None),
-            (Vec::new(), None),
-        ];
-        for (bytes, expected) in cases {
-            assert_eq!(has_component_type(&bytes).ok(), expected, "{bytes:?}");
-        }
+    fn a_module_that_no_host_can_load_is_no_success() {
+        let why = |module: &[u8]| examine(module, Path::new("x.wasm")).unwrap_err().to_string();
+        let empty = why(b"\0asm\x01\0\0\0");
+        assert!(
+            empty.contains("x.wasm exports nothing") && empty.contains("donjon_plugin::export!"),
+            "{empty}"
+        );
+        // A component that exports nothing, which is what a crate without the macro becomes.
+        let bare = why(b"\0asm\x0d\0\x01\0");
+        assert!(bare.contains("donjon_plugin::export!"), "{bare}");
+        let cut = why(b"\0asm\x01\0\0\0\0\xc8");
+        assert!(cut.starts_with("no host can load x.wasm"), "{cut}");
     }
 }
