@@ -2,11 +2,19 @@
 //! HTTP interface, rule files and the policies that plugins bring along. Knows no HTTP.
 
 use donjon_core::batch::OnMissingGroup;
-use donjon_core::limits::{MAX_GROUP_PATHS, MAX_RULE_TEXT_BYTES};
+use donjon_core::limits::{
+    MAX_BRANCHES, MAX_CONDITION_BYTES, MAX_GROUP_PATHS, MAX_PATH_KEYS, MAX_RULE_TEXT_BYTES, MAX_TIMEFRAME_SECONDS,
+};
+use donjon_core::naming::Template;
 use donjon_core::rule::{CreateOn, ResolveOn, Rule, RuleDraft, RuleStats};
+use donjon_core::value::split_path;
 use serde_json::{Map, Value, json};
 
 use crate::time;
+
+// What the expression language takes, the records hold.
+const _: () = assert!(donjon_expr::limits::MAX_SOURCE_BYTES <= MAX_CONDITION_BYTES);
+const _: () = assert!(donjon_expr::limits::MAX_BRANCHES <= MAX_BRANCHES);
 
 /// What is wrong with one field of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,6 +176,10 @@ impl<'a> Fields<'a> {
                 ));
                 None
             }
+            Value::String(text) if text.contains('\0') => {
+                self.faults.push(fault(field, "must not contain NUL characters"));
+                None
+            }
             Value::String(text) => Some(text.clone()),
             _ => {
                 self.faults.push(fault(field, "must be text"));
@@ -237,12 +249,18 @@ impl<'a> Fields<'a> {
             Some(paths)
                 if paths
                     .iter()
-                    .all(|path| !path.is_empty() && path.len() <= MAX_RULE_TEXT_BYTES) =>
+                    .all(|path| !path.is_empty() && !path.contains('\0') && path.len() <= MAX_RULE_TEXT_BYTES) =>
             {
+                let too_long = |path: &String| split_path(path).len() > MAX_PATH_KEYS;
+                if paths.iter().any(too_long) {
+                    let text = format!("has a path with more keys than the limit: {MAX_PATH_KEYS}");
+                    self.faults.push(fault(field, text));
+                }
                 paths
             }
             _ => {
-                self.faults.push(fault(field, "must be a list of attribute paths"));
+                self.faults
+                    .push(fault(field, "must be a list of attribute paths without NUL characters"));
                 Vec::new()
             }
         }
@@ -263,13 +281,30 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn timeframe(&mut self) -> u64 {
+        let seconds = self.whole("timeframeInSeconds", 0, 1);
+        if seconds > MAX_TIMEFRAME_SECONDS {
+            let text = format!("is longer than the limit of {MAX_TIMEFRAME_SECONDS} seconds: {seconds}");
+            self.faults.push(fault("timeframeInSeconds", text));
+        }
+        seconds
+    }
+
+    fn template(&mut self) -> Option<String> {
+        let template = self.text("incidentNameTemplate").filter(|text| !text.is_empty())?;
+        if let Some(over) = Template::over_limit(&template) {
+            self.faults.push(fault("incidentNameTemplate", over));
+        }
+        Some(template)
+    }
+
     fn draft(&mut self, condition: String, branches: Vec<String>) -> Result<RuleDraft, Rejection> {
         let missing = "none, skip";
         let draft = RuleDraft {
             name: self.text("ruleName").unwrap_or_default(),
             condition,
             branches,
-            timeframe_seconds: self.whole("timeframeInSeconds", 0, 1),
+            timeframe_seconds: self.timeframe(),
             time_unit: self.text("timeUnit").unwrap_or_default(),
             group_by: self.paths("groupingCriteria"),
             on_missing_group: self.chosen("onMissingGroup", OnMissingGroup::None, missing, |text| match text {
@@ -286,7 +321,7 @@ impl<'a> Fields<'a> {
                 ResolveOn::parse,
             ),
             create_on: self.chosen("createOn", CreateOn::Any, "any, all", CreateOn::parse),
-            name_template: self.text("incidentNameTemplate").filter(|text| !text.is_empty()),
+            name_template: self.template(),
             name_prefix: self.text("incidentPrefix").filter(|text| !text.is_empty()),
             multi_level: self.flag("multiLevel", false),
             multi_level_property: self.text("multiLevelPropertyName").filter(|text| !text.is_empty()),
@@ -399,6 +434,21 @@ mod tests {
             Err("celQuery: line 1, column 10"),
         );
         check(json!({"groupingCriteria": [5]}), Err("groupingCriteria"));
+        check(json!({"groupingCriteria": ["a\0b"]}), Err("NUL"));
+        check(json!({"ruleName": "a\0b"}), Err("ruleName: must not contain NUL"));
+        check(
+            json!({"groupingCriteria": [format!("a{}", ".b".repeat(16))]}),
+            Err("more keys than the limit: 16"),
+        );
+        check(
+            json!({"timeframeInSeconds": i64::MAX}),
+            Err("timeframeInSeconds: is longer than the limit of 316224000 seconds"),
+        );
+        check(
+            json!({"incidentNameTemplate": "{{a}}".repeat(819)}),
+            Err("incidentNameTemplate: has more placeholders than the limit of 16: 819"),
+        );
+        check(json!({"incidentNameTemplate": "{{a}}".repeat(16)}), Ok(2));
         check(json!({"priority": 1e12}), Err("priority"));
         check(json!({"enabled": "yes"}), Err("enabled: must be true or false"));
     }

@@ -253,6 +253,11 @@ async fn is_over(mut first_look: watch::Receiver<bool>, stopping: CancellationTo
     }
 }
 
+/// Stack of the worker. Values are nested at most 128 levels deep (what ingest parses; plugins may add 64), and every
+/// walk over one, its destructor and the printer included, needs well below 1 KiB a level; wasmtime runs guests on stacks
+/// of their own. So a twentieth would do: the rest is because running out of it is the one error that nothing catches.
+const WORKER_STACK_BYTES: usize = 8 << 20;
+
 fn spawn_worker(
     parts: WorkerParts,
     first_look: watch::Receiver<bool>,
@@ -281,6 +286,7 @@ fn spawn_worker(
     };
     std::thread::Builder::new()
         .name("worker".into())
+        .stack_size(WORKER_STACK_BYTES)
         .spawn(run)
         .context("start the worker")
 }

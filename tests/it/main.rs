@@ -1,9 +1,11 @@
 //! The integration tests, one binary. Each module promises something a user relies on, and tries it on the built server.
 
+mod caps;
 mod command_line;
 mod compatibility;
 mod crash;
 mod described_interface;
+mod event_stream;
 mod foreign_verdicts;
 mod full_disk;
 mod guests;

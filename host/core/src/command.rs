@@ -69,6 +69,11 @@ pub enum CommandOutcome {
     NotACandidate,
     /// So many alerts were judged again.
     Rejudged(u64),
+    /// What it would make cannot be stored; it is kept as a dead letter.
+    NotStorable {
+        /// Which record, and why.
+        why: String,
+    },
 }
 
 /// A rejected item, kept for people.

@@ -175,6 +175,28 @@ pub struct Link {
     pub name_values: Vec<String>,
     /// Set when a person took the alert out; the link then no longer counts.
     pub unlinked: Option<Timestamp>,
+    /// The alert as the incident still counts it, since it was let go because the alert is in too many open incidents.
+    pub let_go: Option<MemberView>,
+}
+
+/// A live member of an incident: what of its link counting anew needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// The alert.
+    pub fingerprint: Fingerprint,
+    /// The branches that it matched when it joined.
+    pub branches: BranchSet,
+}
+
+impl Link {
+    /// What counting anew needs of it.
+    #[must_use]
+    pub fn member(&self) -> Member {
+        Member {
+            fingerprint: self.fingerprint.clone(),
+            branches: self.explanation.branches.iter().map(|(index, _)| *index).collect(),
+        }
+    }
 }
 
 /// Why an alert is in an incident: everything needed to judge it later.

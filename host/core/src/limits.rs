@@ -4,12 +4,18 @@
 pub const MAX_FINGERPRINT_CHARS: usize = 255;
 /// Longest rule name, prefix, template or grouping path, in bytes.
 pub const MAX_RULE_TEXT_BYTES: usize = 4 * 1024;
+/// Longest condition of a rule, in bytes; its branches are parts of it.
+pub const MAX_CONDITION_BYTES: usize = 16 * 1024;
+/// Most branches of a condition.
+pub const MAX_BRANCHES: usize = 1024;
+/// Longest window of a rule, in seconds: ten years.
+pub const MAX_TIMEFRAME_SECONDS: u64 = 10 * 366 * 24 * 60 * 60;
+/// Longest name of a tenant, a key, a provider, a plugin or its version, in bytes.
+pub const MAX_NAME_BYTES: usize = 256;
+/// Longest identifier of a rule or policy, in bytes.
+pub const MAX_RULE_ID_BYTES: usize = 64 * 1024;
 /// Most grouping paths of a rule.
 pub const MAX_GROUP_PATHS: usize = 16;
-/// Most keys of a path into an alert: what walks a path or a value recurses once a key.
-pub const MAX_PATH_KEYS: usize = 16;
-/// Deepest nesting of a value that somebody may put into an alert.
-pub const MAX_VALUE_DEPTH: usize = 64;
 /// Longest group key value, in bytes; a longer one is cut at a character border and ends with its digest.
 pub const MAX_GROUP_VALUE_BYTES: usize = 512;
 /// Longest name of an incident, in bytes; a longer one is cut at a character border.
@@ -18,6 +24,19 @@ pub const MAX_INCIDENT_NAME_BYTES: usize = 1024;
 pub const MAX_INCIDENT_SOURCE_BYTES: usize = 256;
 /// Longest value kept in an explanation, in bytes.
 pub const MAX_EXPLAINED_VALUE_BYTES: usize = 4 * 1024;
+/// Most attributes kept in an explanation.
+pub const MAX_EXPLAINED_VALUES: usize = 64;
+/// All attributes of an explanation together, paths and values, in bytes.
+pub const MAX_EXPLANATION_BYTES: usize = 16 * 1024;
+/// Longest attribute path kept in an explanation, in bytes.
+pub const MAX_COLUMN_NAME_BYTES: usize = 256;
+/// Most keys of an attribute path: of a grouping, a placeholder, a change by a plugin.
+pub const MAX_PATH_KEYS: usize = 16;
+/// Deepest nesting of a value that a plugin may put into an alert, its path included. What a sender sends is parsed with
+/// a limit of 128. Both keep whatever walks a value, its destructor included, far from the end of a stack.
+pub const MAX_VALUE_DEPTH: usize = 64;
+/// Most placeholders of a naming template; the ones beyond stay text.
+pub const MAX_NAME_PLACEHOLDERS: usize = 16;
 /// Most different values remembered for one placeholder of a naming template.
 pub const MAX_NAME_VALUES: usize = 64;
 /// Longest value of a placeholder, in bytes.
@@ -26,6 +45,8 @@ pub const MAX_NAME_VALUE_BYTES: usize = 512;
 pub const MAX_INCIDENT_SOURCES: usize = 256;
 /// Most open incidents that one alert keeps up to date; the oldest is let go first.
 pub const MAX_OPEN_LINKS_PER_ALERT: usize = 1024;
+/// Most members of an incident that a command changes in one commit.
+pub const MAX_MEMBERS_PER_COMMIT: usize = 1000;
 /// Events remembered inside the state of an alert before they move to a history chunk.
 pub const RECENT_EVENTS: usize = 32;
 /// Fingerprints named in one `poll-alerts` message; more means "reload everything".
@@ -37,8 +58,10 @@ pub const MAX_OUTBOX_INCIDENTS: usize = 512;
 pub const OUTBOX_WINDOW_ENTRIES: u64 = 64;
 /// Windows of the outbox that a tenant keeps, counted back from its newest: clients that were away longer reload.
 pub const OUTBOX_KEPT_WINDOWS: u64 = 4096;
-/// Most enrichments kept on one alert.
+/// Most enrichments of one alert.
 pub const MAX_ENRICHMENTS_PER_ALERT: usize = 128;
+/// All enrichments of one alert together, paths and values, in bytes.
+pub const MAX_ENRICHMENT_BYTES: usize = 64 * 1024;
 /// Longest stored text of an error (rule, plugin), in bytes.
 pub const MAX_ERROR_TEXT_BYTES: usize = 1024;
 /// Most positions of the journal that one command judges again: it is one atomic step.
@@ -46,6 +69,10 @@ pub const MAX_REJUDGED_POSITIONS: u64 = 10_000;
 /// Old versions of a rule that stay readable.
 pub const MAX_RULE_VERSIONS: usize = 1000;
 
+// A path that may be set may hold a value.
+const _: () = assert!(MAX_PATH_KEYS < MAX_VALUE_DEPTH);
+// A single value fits into an explanation.
+const _: () = assert!(MAX_EXPLAINED_VALUE_BYTES + MAX_COLUMN_NAME_BYTES <= MAX_EXPLANATION_BYTES);
 // Alerts of one window can all be named: only a command touches more.
 const _: () = assert!(OUTBOX_WINDOW_ENTRIES <= MAX_POLL_FINGERPRINTS as u64);
 

@@ -2,7 +2,9 @@
 //! values come from.
 
 use crate::incident::PlaceholderValues;
-use crate::limits::{MAX_INCIDENT_NAME_BYTES, MAX_NAME_VALUE_BYTES, MAX_NAME_VALUES, cut};
+use crate::limits::{
+    MAX_INCIDENT_NAME_BYTES, MAX_NAME_PLACEHOLDERS, MAX_NAME_VALUE_BYTES, MAX_NAME_VALUES, MAX_PATH_KEYS, cut,
+};
 use crate::value::{Object, Value, split_path};
 
 /// What stands for an absent value.
@@ -24,22 +26,39 @@ enum Part {
 }
 
 impl Template {
-    /// Reads a template. What is not a placeholder is text: there is no invalid template.
+    /// Reads a template. What is not a placeholder is text: there is no invalid template. Neither is a placeholder what
+    /// goes over a limit: rules that are posted are refused with it (`over_limit`), older ones keep their text.
     #[must_use]
     pub fn parse(text: &str) -> Template {
         let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some((before, path, after)) = next_placeholder(rest) {
+        let (mut rest, mut placeholders) = (text, 0);
+        while placeholders < MAX_NAME_PLACEHOLDERS
+            && let Some((before, path, after)) = next_placeholder(rest)
+        {
             parts.push(Part::Text(before.to_owned()));
-            let path = path.trim();
-            let path = path.strip_prefix("alert.").unwrap_or(path);
-            parts.push(Part::Placeholder(
-                split_path(path).iter().map(|key| key.trim().to_owned()).collect(),
-            ));
+            parts.push(Part::Placeholder(placeholder_keys(path)));
+            placeholders += 1;
             rest = after;
         }
         parts.push(Part::Text(rest.to_owned()));
         Template { parts }
+    }
+
+    /// Which limit a template goes over, if any.
+    #[must_use]
+    pub fn over_limit(text: &str) -> Option<String> {
+        let (mut rest, mut placeholders) = (text, 0);
+        while let Some((_, path, after)) = next_placeholder(rest) {
+            if placeholder_keys(path).len() > MAX_PATH_KEYS {
+                return Some(format!(
+                    "has a placeholder with more keys than the limit: {MAX_PATH_KEYS}"
+                ));
+            }
+            placeholders += 1;
+            rest = after;
+        }
+        (placeholders > MAX_NAME_PLACEHOLDERS)
+            .then(|| format!("has more placeholders than the limit of {MAX_NAME_PLACEHOLDERS}: {placeholders}"))
     }
 
     /// The values of its placeholders for one alert, in order.
@@ -84,6 +103,12 @@ impl Template {
         }
         text
     }
+}
+
+fn placeholder_keys(path: &str) -> Vec<String> {
+    let path = path.trim();
+    let path = path.strip_prefix("alert.").unwrap_or(path);
+    split_path(path).iter().map(|key| key.trim().to_owned()).collect()
 }
 
 /// The text before the first `{{ path }}`, the path, and the text after it.
@@ -202,6 +227,22 @@ mod tests {
             "{{ broken } and {{}} and {{ labels.host }}",
             vec![host("1")],
             "{{ broken } and {{}} and 1",
+        );
+    }
+
+    #[test]
+    fn placeholders_over_the_limit_are_refused_and_stay_text_in_old_rules() {
+        let many = "{{a}}".repeat(MAX_NAME_PLACEHOLDERS + 1);
+        assert!(Template::over_limit(&many).unwrap().ends_with("limit of 16: 17"));
+        assert_eq!(Template::over_limit(&"{{a}}".repeat(MAX_NAME_PLACEHOLDERS)), None);
+        let deep = format!("{{{{ a{} }}}}", ".b".repeat(MAX_PATH_KEYS));
+        assert!(Template::over_limit(&deep).unwrap().contains("more keys"));
+        let template = Template::parse(&many);
+        assert_eq!(template.placeholders(), MAX_NAME_PLACEHOLDERS);
+        let values = vec![PlaceholderValues::default(); MAX_NAME_PLACEHOLDERS];
+        assert_eq!(
+            template.render(&values),
+            format!("{}{{{{a}}}}", "N/A".repeat(MAX_NAME_PLACEHOLDERS))
         );
     }
 

@@ -5,7 +5,7 @@ use crate::alert_state::{AlertState, StoredEvent};
 use crate::batch::KvWrite;
 use crate::command::DeadLetter;
 use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
-use crate::incident::{Incident, Link};
+use crate::incident::{Incident, Link, Member};
 use crate::outbox::{OutboxRecord, OutboxWindow};
 use crate::rule::{Rule, RuleStats};
 
@@ -34,6 +34,8 @@ pub trait StateView {
     ) -> Result<Option<Link>, StateError>;
     /// All edges of an incident in the order of their joining, unlinked ones included.
     fn links(&self, tenant: &TenantId, incident: IncidentId) -> Result<Vec<Link>, StateError>;
+    /// The live members of an incident in the order of their joining. Small in memory: there may be very many.
+    fn members(&self, tenant: &TenantId, incident: IncidentId) -> Result<Vec<Member>, StateError>;
     /// The newest version of a rule, deleted ones included.
     fn rule(&self, tenant: &TenantId, id: &RuleId) -> Result<Option<Rule>, StateError>;
     /// The newest version of every rule of a tenant, deleted ones included, in the order of their creation.

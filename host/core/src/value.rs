@@ -1,5 +1,7 @@
 //! The tree of one JSON document, without knowing JSON text: parsing and printing live at the border.
 
+use crate::limits::{MAX_PATH_KEYS, MAX_VALUE_DEPTH};
+
 /// A JSON value. Numbers keep whether they were whole.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -98,35 +100,54 @@ impl Object {
         (!matches!(value, Value::Null)).then_some(value)
     }
 
-    /// Sets the value at a path of keys, creating objects on the way. False if something else is in the way.
-    pub fn set_at(&mut self, path: &[String], value: Value) -> bool {
-        let Some((first, rest)) = path.split_first() else {
-            return false;
+    /// Sets the value at a path of keys, creating objects on the way. Nothing changes unless it is set, but for objects
+    /// that were created before something else was in the way. No recursion: a path may be as long as a plugin likes.
+    pub fn set_at(&mut self, path: &[String], value: Value) -> SetOutcome {
+        let Some((last, before)) = path.split_last() else {
+            return SetOutcome::InTheWay;
         };
-        if rest.is_empty() {
-            self.set(first.clone(), value);
-            return true;
+        if path.len() > MAX_PATH_KEYS || path.len() + value.depth() > MAX_VALUE_DEPTH {
+            return SetOutcome::TooDeep;
         }
-        if matches!(self.get(first), None | Some(Value::Null)) {
-            self.set(first.clone(), Value::Object(Object::new()));
+        let mut object = self;
+        for key in before {
+            if matches!(object.get(key), None | Some(Value::Null)) {
+                object.set(key.clone(), Value::Object(Object::new()));
+            }
+            match object.get_mut(key) {
+                Some(Value::Object(inner)) => object = inner,
+                _ => return SetOutcome::InTheWay,
+            }
         }
-        match self.get_mut(first) {
-            Some(Value::Object(inner)) => inner.set_at(rest, value),
-            _ => false,
-        }
+        object.set(last.clone(), value);
+        SetOutcome::Set
     }
 
     /// Removes the value at a path of keys; absent is fine.
     pub fn remove_at(&mut self, path: &[String]) {
-        let Some((first, rest)) = path.split_first() else {
+        let Some((last, before)) = path.split_last() else {
             return;
         };
-        if rest.is_empty() {
-            self.remove(first);
-        } else if let Some(Value::Object(inner)) = self.get_mut(first) {
-            inner.remove_at(rest);
+        let mut object = self;
+        for key in before {
+            match object.get_mut(key) {
+                Some(Value::Object(inner)) => object = inner,
+                _ => return,
+            }
         }
+        object.remove(last);
     }
+}
+
+/// What became of setting a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetOutcome {
+    /// It is set.
+    Set,
+    /// The path leads through something that is no object.
+    InTheWay,
+    /// The path has too many keys, or the value is nested too deep.
+    TooDeep,
 }
 
 impl FromIterator<(String, Value)> for Object {
@@ -152,6 +173,22 @@ impl Value {
             Value::Text(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// How deep it is nested: 0 for what is neither a list nor an object. Without recursion.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let mut deepest = 0;
+        let mut left = vec![(self, 0)];
+        while let Some((value, depth)) = left.pop() {
+            deepest = deepest.max(depth);
+            match value {
+                Value::List(list) => left.extend(list.iter().map(|item| (item, depth + 1))),
+                Value::Object(object) => left.extend(object.iter().map(|(_, item)| (item, depth + 1))),
+                _ => {}
+            }
+        }
+        deepest
     }
 }
 
@@ -192,10 +229,29 @@ mod tests {
     #[test]
     fn setting_a_path_creates_objects_but_never_replaces_other_values() {
         let mut object = Object::new();
-        assert!(object.set_at(&split_path("labels.host"), Value::Int(1)));
+        assert_eq!(
+            object.set_at(&split_path("labels.host"), Value::Int(1)),
+            SetOutcome::Set
+        );
         assert_eq!(object.at(&["labels", "host"]), Some(&Value::Int(1)));
-        assert!(!object.set_at(&split_path("labels.host.x"), Value::Int(2)));
+        let in_the_way = object.set_at(&split_path("labels.host.x"), Value::Int(2));
+        assert_eq!(in_the_way, SetOutcome::InTheWay);
         object.remove_at(&split_path("labels.host"));
         assert_eq!(object.at(&["labels", "host"]), None);
+    }
+
+    #[test]
+    fn a_path_of_dots_is_refused_and_leaves_nothing() {
+        let mut object = Object::new();
+        let dots = split_path(&format!("a{}", ".".repeat(65_535)));
+        assert_eq!(object.set_at(&dots, Value::Int(1)), SetOutcome::TooDeep);
+        object.remove_at(&dots);
+        assert_eq!(object, Object::new());
+        let nested = (1..MAX_VALUE_DEPTH - 1).fold(Value::Null, |inner, _| Value::List(vec![inner]));
+        assert_eq!(nested.depth(), MAX_VALUE_DEPTH - 2);
+        assert_eq!(object.set_at(&split_path("a.b"), nested.clone()), SetOutcome::Set);
+        assert_eq!(object.set_at(&split_path("a.b.c"), nested), SetOutcome::TooDeep);
+        let longest = vec!["k".to_owned(); MAX_PATH_KEYS];
+        assert_eq!(object.set_at(&longest, Value::Null), SetOutcome::Set);
     }
 }

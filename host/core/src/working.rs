@@ -1,10 +1,11 @@
 //! The worker's view of derived state: committed records, read through a bounded cache, with the changes of the batch on
 //! top. One batch ends with `take_changes`, which is everything to commit. Knows no storage.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
+use std::collections::BTreeMap;
 
-use crate::alert_state::AlertState;
+use crate::alert_state::{AlertState, StoredEvent};
+use crate::batch::Scalar;
+use crate::cache::{Cache, Capacity, Weighed};
 use crate::command::DeadLetter;
 use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
 use crate::incident::{Incident, Link};
@@ -12,87 +13,88 @@ use crate::outbox::{IncidentAction, OutboxRecord, OutboxWindow};
 use crate::rule::{Rule, RuleStats};
 use crate::state::{HistoryChunk, StateError, StateView, TenantState, WriteSet};
 
-/// How many records of each kind are remembered between batches.
+/// How much of each kind is remembered between batches, a generation; there are two.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkingLimits {
     /// Alert states.
-    pub alerts: usize,
+    pub alerts: Capacity,
     /// Incidents, group heads and links, each.
-    pub incidents: usize,
+    pub incidents: Capacity,
 }
 
 impl Default for WorkingLimits {
     fn default() -> Self {
         WorkingLimits {
-            alerts: 100_000,
-            incidents: 50_000,
+            alerts: Capacity {
+                records: 100_000,
+                bytes: 64 << 20,
+            },
+            incidents: Capacity {
+                records: 50_000,
+                bytes: 32 << 20,
+            },
         }
     }
 }
 
-/// Records read or changed, in two generations: what was not touched for a whole generation is forgotten. Changed
-/// records are never forgotten before `clean`.
-struct Cache<K, V> {
-    hot: HashMap<K, V>,
-    cold: HashMap<K, V>,
-    changed: Vec<K>,
-    marks: HashMap<K, ()>,
-    capacity: usize,
+impl Weighed for AlertState {
+    fn heap_bytes(&self) -> usize {
+        let change = |(path, json): &(String, Option<String>)| 64 + path.len() + json.as_ref().map_or(0, String::len);
+        self.fingerprint.as_str().len()
+            + 128
+            + self.enrichments.iter().map(change).sum::<usize>()
+            + self.plugin_failure.as_ref().map_or(0, String::len)
+            + self.open_links.len() * size_of::<IncidentId>()
+            + self.recent.len() * size_of::<StoredEvent>()
+    }
 }
 
-impl<K: Clone + Eq + Hash, V> Cache<K, V> {
-    fn new(capacity: usize) -> Self {
-        let (hot, cold) = (HashMap::new(), HashMap::new());
-        Cache {
-            hot,
-            cold,
-            changed: Vec::new(),
-            marks: HashMap::new(),
-            capacity: capacity.max(1),
-        }
+impl Weighed for Incident {
+    fn heap_bytes(&self) -> usize {
+        let texts = |list: &[String]| list.iter().map(|text| 24 + text.len()).sum::<usize>();
+        let values = self.name_values.iter().flat_map(|values| &values.0);
+        self.rule_name.len()
+            + self.name.len()
+            + texts(self.group_key.values())
+            + texts(&self.sources)
+            + texts(&self.services)
+            + values.map(|(text, _)| 32 + text.len()).sum::<usize>()
     }
+}
 
-    fn load(
-        &mut self,
-        key: &K,
-        read: impl FnOnce() -> Result<Option<V>, StateError>,
-    ) -> Result<Option<&mut V>, StateError> {
-        if !self.hot.contains_key(key) {
-            let value = match self.cold.remove(key) {
-                Some(value) => Some(value),
-                None => read()?,
-            };
-            if let Some(value) = value {
-                self.hot.insert(key.clone(), value);
-            }
-        }
-        Ok(self.hot.get_mut(key))
+impl Weighed for Link {
+    fn heap_bytes(&self) -> usize {
+        let value = |(path, value): &(String, Scalar)| {
+            64 + path.len()
+                + match value {
+                    Scalar::Text(text) | Scalar::Json(text) => text.len(),
+                    Scalar::Null | Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_) => 0,
+                }
+        };
+        let branches = self.explanation.branches.iter().map(|(_, text)| 32 + text.len());
+        let group = self.explanation.group_key.values().iter().map(|text| 24 + text.len());
+        let names = self.name_values.iter().map(|text| 24 + text.len());
+        128 + branches.chain(group).chain(names).sum::<usize>()
+            + self.explanation.values.iter().map(value).sum::<usize>()
     }
+}
 
-    fn put(&mut self, key: K, value: V) {
-        self.mark(&key);
-        self.cold.remove(&key);
-        self.hot.insert(key, value);
+impl Weighed for IncidentId {
+    /// The group is in the key.
+    fn heap_bytes(&self) -> usize {
+        256
     }
+}
 
-    fn mark(&mut self, key: &K) {
-        if self.marks.insert(key.clone(), ()).is_none() {
-            self.changed.push(key.clone());
-        }
+impl Weighed for RuleStats {
+    fn heap_bytes(&self) -> usize {
+        self.last_error.as_ref().map_or(0, |error| error.message.len())
     }
+}
 
-    /// The changed records in the order of their first change, all clean afterwards.
-    fn clean<T>(&mut self, mut take: impl FnMut(&K, &V) -> T) -> Vec<T> {
-        self.marks.clear();
-        let changed = std::mem::take(&mut self.changed);
-        let taken = changed
-            .iter()
-            .filter_map(|key| self.hot.get(key).map(|value| take(key, value)))
-            .collect();
-        if self.hot.len() >= self.capacity {
-            self.cold = std::mem::take(&mut self.hot);
-        }
-        taken
+impl Weighed for TenantState {
+    fn heap_bytes(&self) -> usize {
+        0
     }
 }
 
@@ -168,8 +170,7 @@ impl<V: StateView> Working<V> {
         if self.alerts.load(&key, || view.alert(tenant, fingerprint))?.is_none() {
             return Ok(None);
         }
-        self.alerts.mark(&key);
-        Ok(self.alerts.hot.get_mut(&key))
+        Ok(self.alerts.changing(&key))
     }
 
     /// Stores the first state of an alert.
@@ -204,8 +205,7 @@ impl<V: StateView> Working<V> {
         if self.incidents.load(&key, || view.incident(tenant, id))?.is_none() {
             return Ok(None);
         }
-        self.incidents.mark(&key);
-        Ok(self.incidents.hot.get_mut(&key))
+        Ok(self.incidents.changing(&key))
     }
 
     /// Stores a new incident as the head of its group.
@@ -254,8 +254,7 @@ impl<V: StateView> Working<V> {
         {
             return Ok(None);
         }
-        self.links.mark(&key);
-        Ok(self.links.hot.get_mut(&key))
+        Ok(self.links.changing(&key))
     }
 
     /// Stores a link.
@@ -271,8 +270,7 @@ impl<V: StateView> Working<V> {
     pub fn stats_mut(&mut self, tenant: &TenantId, rule: &RuleId) -> Result<&mut RuleStats, StateError> {
         let (view, key) = (&self.view, (tenant.clone(), rule.clone()));
         self.stats.load(&key, || view.rule_stats(tenant, rule).map(Some))?;
-        self.stats.mark(&key);
-        Ok(self.stats.hot.entry(key).or_default())
+        self.stats.changing(&key).ok_or_else(forgotten)
     }
 
     /// Counters of a tenant, to change.
@@ -282,8 +280,7 @@ impl<V: StateView> Working<V> {
     pub fn tenant_mut(&mut self, tenant: &TenantId) -> Result<&mut TenantState, StateError> {
         let view = &self.view;
         self.tenants.load(tenant, || view.tenant(tenant).map(Some))?;
-        self.tenants.mark(tenant);
-        Ok(self.tenants.hot.entry(tenant.clone()).or_default())
+        self.tenants.changing(tenant).ok_or_else(forgotten)
     }
 
     /// Stores a new version of a rule.
@@ -309,17 +306,18 @@ impl<V: StateView> Working<V> {
         self.pending.plugin_kv.push((plugin.to_owned(), write));
     }
 
-    /// What is announced from now on was caused by this entry.
+    /// What is announced from now on was caused by this entry; by the running one of the tenant if that is newer: a
+    /// command that has old entries settled once more.
     ///
     /// # Errors
     /// When committed state cannot be read.
     pub fn begin_entry(&mut self, tenant: &TenantId, seq: Seq) -> Result<(), StateError> {
         let window = OutboxWindow::of(seq);
         if let Some(telling) = &mut self.telling
-            && telling.record.window == window
             && telling.record.tenant == *tenant
+            && (telling.record.window == window || seq < telling.seq)
         {
-            telling.seq = seq;
+            telling.seq = seq.max(telling.seq);
             return Ok(());
         }
         self.put_told();
@@ -393,4 +391,9 @@ impl<V: StateView> Working<V> {
         }
         changes
     }
+}
+
+/// A record that was loaded a line before.
+fn forgotten() -> StateError {
+    StateError("counters were forgotten while they were used".to_owned())
 }

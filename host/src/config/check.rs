@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use donjon_core::limits::MAX_NAME_BYTES;
+
 use super::{AuthMode, Config, ConfigError, Key, Role};
 
 /// What a plugin can be granted.
@@ -141,6 +143,14 @@ impl Key {
         if self.tenant.is_empty() || self.name.is_empty() {
             let text = format!("auth.keys: name and tenant must not be empty, found: {:?}", self.name);
             return Err(ConfigError::Invalid(text));
+        }
+        for (what, text) in [("name", &self.name), ("tenant", &self.tenant)] {
+            if text.len() > MAX_NAME_BYTES || text.contains(char::is_control) {
+                let told = format!(
+                    "auth.keys: {what} must have at most {MAX_NAME_BYTES} bytes and no control characters, found: {text:?}"
+                );
+                return Err(ConfigError::Invalid(told));
+            }
         }
         Ok(())
     }

@@ -76,6 +76,11 @@ impl App {
         let outcomes = receipt.outcomes(APPLY_WAIT).await;
         let outcomes = outcomes.ok_or_else(|| ApiError::not_yet_applied(APPLY_WAIT))?;
         match outcomes.into_iter().next().flatten() {
+            Some(Applied::Command(CommandOutcome::NotStorable { why })) => Err(ApiError::new(
+                axum::http::StatusCode::UNPROCESSABLE_ENTITY,
+                "not_storable",
+                format!("what the command would make cannot be stored; nothing was changed: {why}"),
+            )),
             Some(Applied::Command(outcome)) => Ok(outcome),
             _ => Err(ApiError::internal("a command was answered as if it were an alert")),
         }

@@ -193,6 +193,16 @@ impl Worker {
         Ok(())
     }
 
+    /// Takes events into derived state that nobody judges, for this reason.
+    pub(super) fn settle_unjudged(&mut self, pending: &mut [Pending], why: &str) -> Result<(), WorkerError> {
+        for event in pending.iter_mut().filter(|event| event.is_new()) {
+            event.note_failure(why.to_owned());
+            self.working.tenant_mut(&event.event.tenant)?.offered += 1;
+            settle(&mut self.working, as_judged(event, &[], &[]), json::to_text)?;
+        }
+        Ok(())
+    }
+
     /// The rules of a tenant as committed, and the policies that plugins brought along; read again only when rules or
     /// plugins changed.
     pub(super) fn load_rules(&mut self, tenant: &TenantId, plugins: &PluginSet) -> Result<(), WorkerError> {

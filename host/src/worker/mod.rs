@@ -3,6 +3,7 @@
 //! `donjon-core`, or calls of plugins in `stages`.
 
 mod checkpoints;
+mod commit;
 mod computed;
 mod judging;
 mod patches;
@@ -13,6 +14,9 @@ mod required;
 mod rule_sets;
 mod slices;
 mod stages;
+#[cfg(test)]
+mod tests;
+mod unstorable;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,17 +26,18 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use donjon_core::admit::{Dedup, admit};
 use donjon_core::command::{Command, CommandOutcome, DeadLetter};
-use donjon_core::settle::{CommandMeta, apply_command};
+use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
+use donjon_core::settle::{CommandMeta, CommandProgress, apply_command, go_on};
 use donjon_core::state::StateError;
 use donjon_core::working::{Working, WorkingLimits};
 use donjon_core::{Event, Seq, TenantId};
 use donjon_runtime::PluginSet;
 use donjon_store::journal::JournalReader;
-use donjon_store::{State, StateReader};
+use donjon_store::{CommitError, State, StateReader};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::disk_space::{DiskSpace, Line};
+use crate::disk_space::DiskSpace;
 use crate::intake::{Accepted, Applied, Item, Progress};
 use crate::line::LineStatus;
 use crate::plugin_kv::PendingKv;
@@ -42,9 +47,12 @@ use judging::Pending;
 pub use policies::check as check_policies;
 use required::LastGood;
 use rule_sets::TenantRules;
+use unstorable::{Judging, Refused, Tried, refused_record};
 
 /// How long the worker waits for work before it looks after other things.
 const IDLE: Duration = Duration::from_millis(200);
+/// Most bytes of documents in a batch, one entry beyond them excepted.
+const MAX_BATCH_BYTES: u64 = 8 << 20;
 /// How long it waits before it tries a failed batch again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -96,6 +104,8 @@ pub struct Worker {
     rule_books: HashMap<TenantId, TenantRules>,
     last_good: LastGood,
     last_flush: Instant,
+    /// Most entries of the next batch.
+    batch_entries: usize,
 }
 
 /// Derived state cannot be read or written any more; the process must stop, nothing accepted is lost.
@@ -106,7 +116,7 @@ pub enum WorkerError {
     State(#[from] StateError),
     /// Writing.
     #[error("commit derived state: {0}")]
-    Commit(String),
+    Commit(#[from] CommitError),
     /// A stop was asked for while a required plugin, or a full disk, held the line.
     #[error("stopped while the line was held, see above; the next start goes on from there")]
     Held,
@@ -122,12 +132,14 @@ impl Worker {
     /// When committed state cannot be read.
     pub fn new(parts: WorkerParts) -> Result<Worker, WorkerError> {
         let working = Working::new(parts.state.reader().clone(), WorkingLimits::default());
+        let batch_entries = parts.max_batch_entries;
         Ok(Worker {
             parts,
             working,
             rule_books: HashMap::new(),
             last_good: LastGood::default(),
             last_flush: Instant::now(),
+            batch_entries,
         })
     }
 
@@ -142,9 +154,12 @@ impl Worker {
         loop {
             match self.parts.groups.recv_timeout(IDLE) {
                 Ok(mut batch) => {
-                    while batch.len() < self.parts.max_batch_entries
+                    let mut bytes = bytes_of(&batch);
+                    while batch.len() < self.batch_entries
+                        && bytes < MAX_BATCH_BYTES
                         && let Ok(more) = self.parts.groups.try_recv()
                     {
+                        bytes = bytes.saturating_add(bytes_of(&more));
                         batch.extend(more);
                     }
                     self.apply(batch)?;
@@ -171,12 +186,16 @@ impl Worker {
     /// # Errors
     /// Like [`Worker::run`].
     pub fn apply(&mut self, entries: Vec<Accepted>) -> Result<(), WorkerError> {
-        let mut run = Vec::with_capacity(entries.len().min(self.parts.max_batch_entries));
+        let mut run = Vec::with_capacity(entries.len().min(self.batch_entries));
+        let mut bytes: u64 = 0;
         for entry in entries {
             let is_command = matches!(entry.item, Item::Command { .. });
-            if (is_command || run.len() >= self.parts.max_batch_entries) && !run.is_empty() {
+            let full = run.len() >= self.batch_entries || bytes >= MAX_BATCH_BYTES;
+            if (is_command || full) && !run.is_empty() {
+                bytes = 0;
                 self.apply_alerts(std::mem::take(&mut run))?;
             }
+            bytes = bytes.saturating_add(entry.bytes);
             if is_command {
                 self.apply_command(entry)?;
             } else {
@@ -184,28 +203,6 @@ impl Worker {
             }
         }
         if run.is_empty() { Ok(()) } else { self.apply_alerts(run) }
-    }
-
-    /// Waits while the disk is all but full: sled does not survive a write that fails, and nothing is lost by waiting.
-    fn wait_for_room(&mut self) -> Result<(), WorkerError> {
-        let mut said = false;
-        while let Err(shortage) = self.parts.disk_space.fits(Line::Floor, 0) {
-            if !said {
-                tracing::error!(%shortage, "disk is full: nothing is applied until some space is freed");
-                said = true;
-            }
-            if self.parts.stopping.is_cancelled() {
-                return Err(WorkerError::Held);
-            }
-            (self.parts.pause)(RETRY);
-            // A checkpoint that ends now may let days of the journal go.
-            let parts = &mut self.parts;
-            parts.checkpoints.look_after(&parts.state, &parts.progress);
-        }
-        if said {
-            tracing::info!("there is space again; going on");
-        }
-        Ok(())
     }
 
     fn apply_command(&mut self, entry: Accepted) -> Result<(), WorkerError> {
@@ -220,14 +217,22 @@ impl Worker {
             actor,
         };
         let changes_rules = changes_rules(&command);
-        let outcome = match command {
-            Command::Rejudge { from, to, all } => {
-                let range = rejudge::Range { from, to, all };
-                CommandOutcome::Rejudged(self.rejudge(&entry.tenant, &range, entry.at)?)
-            }
-            command => apply_command(&mut self.working, &meta, command)?,
-        };
-        self.commit(entry.seq)?;
+        let mut outcome = CommandOutcome::Applied;
+        if let Err(error) = self.in_steps(&meta, command, &mut outcome) {
+            let why = refused_record(error)?;
+            tracing::error!(
+                seq = entry.seq.0,
+                "command cannot be stored; it is kept as a dead letter: {why}"
+            );
+            let letter = DeadLetter {
+                reason: why.clone(),
+                accepted: entry.at,
+                provider: String::new(),
+            };
+            self.working.put_dead_letter(&entry.tenant, entry.seq, letter);
+            self.commit(entry.seq)?;
+            outcome = CommandOutcome::NotStorable { why };
+        }
         if changes_rules && let Some(rules) = self.rule_books.get_mut(&entry.tenant) {
             rules.are_stale();
         }
@@ -235,14 +240,57 @@ impl Worker {
         Ok(())
     }
 
+    /// Applies a command, each step in a commit of its own; the cursor moves with the last.
+    fn in_steps(
+        &mut self,
+        meta: &CommandMeta,
+        command: Command,
+        outcome: &mut CommandOutcome,
+    ) -> Result<(), WorkerError> {
+        let mut progress = match command {
+            Command::Rejudge { from, to, all } => {
+                // Old entries are settled once more; what it changes is told with the command.
+                self.working.begin_entry(&meta.tenant, meta.seq)?;
+                let range = rejudge::Range { from, to, all };
+                let judged = self.rejudge(&meta.tenant, &range, meta.accepted)?;
+                CommandProgress::Done(CommandOutcome::Rejudged(judged))
+            }
+            command => apply_command(&mut self.working, meta, command)?,
+        };
+        loop {
+            match progress {
+                CommandProgress::Done(done) => {
+                    *outcome = done;
+                    return self.commit(meta.seq).map(drop);
+                }
+                CommandProgress::More(remaining) => {
+                    self.commit(self.parts.progress.applied())?;
+                    self.wait_for_room()?;
+                    progress = go_on(&mut self.working, meta, remaining)?;
+                }
+            }
+        }
+    }
+
     /// One batch of alerts and dead letters.
     fn apply_alerts(&mut self, entries: Vec<Accepted>) -> Result<(), WorkerError> {
         self.wait_for_room()?;
+        let bytes = bytes_of(&entries);
+        match self.try_batch(entries, &Judging::ByPlugins)? {
+            Tried::Applied => {}
+            Tried::Refused(refused) => self.apply_each(refused)?,
+        }
+        self.parts.progress.release_bytes(bytes);
+        Ok(())
+    }
+
+    /// Applies a batch and commits it, unless the store refuses a record of it.
+    fn try_batch(&mut self, entries: Vec<Accepted>, judging: &Judging) -> Result<Tried, WorkerError> {
         let started = Instant::now();
+        let first = entries.first().map_or(Seq(0), |entry| entry.seq);
         let Some((last, now)) = entries.last().map(|entry| (entry.seq, entry.at)) else {
-            return Ok(());
+            return Ok(Tried::Applied);
         };
-        let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
         let mut pending = Vec::with_capacity(entries.len());
         let mut waiters = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -262,58 +310,55 @@ impl Worker {
                 }
                 Item::DeadLetter { provider, reason, .. } => {
                     let letter = DeadLetter {
-                        reason,
+                        reason: cut(&reason, MAX_ERROR_TEXT_BYTES).to_owned(),
                         accepted: entry.at,
                         provider,
                     };
                     self.working.put_dead_letter(&entry.tenant, entry.seq, letter);
-                    waiters.push((entry.waiter, Applied::DeadLetter));
+                    waiters.push((entry.seq, entry.waiter, Applied::DeadLetter));
                 }
                 Item::Command { .. } => {}
             }
         }
-        for judged in self.judge_batch(&mut pending, now)? {
-            self.settle_judged(judged, &mut pending)?;
+        match judging {
+            Judging::ByPlugins => {
+                for judged in self.judge_batch(&mut pending, now)? {
+                    self.settle_judged(judged, &mut pending)?;
+                }
+            }
+            Judging::ByNobody(why) => self.settle_unjudged(&mut pending, why)?,
         }
-        self.commit(last)?;
-        self.parts.progress.release_bytes(bytes);
+        let entries = pending.len() + waiters.len();
+        let committed = self.commit(last);
+        if let Ok(bytes) = &committed {
+            self.adapt_batches(entries, *bytes);
+        }
+        if let Err(error) = committed {
+            let why = refused_record(error)?;
+            let events = pending.into_iter().map(|event| (event.event.seq, event.waiter));
+            let letters = waiters.into_iter().map(|(seq, waiter, _)| (seq, waiter));
+            let waiters = events.chain(letters).collect();
+            return Ok(Tried::Refused(Refused {
+                first,
+                last,
+                waiters,
+                why,
+            }));
+        }
         self.count(&pending, started);
         for event in pending {
-            let outcome = outcome_name(event.admission.dedup);
             let failure = event.failure();
             let applied = Applied::Event {
-                outcome,
+                outcome: outcome_name(event.admission.dedup),
                 incidents: event.incidents,
                 failure,
             };
-            waiters.push((event.waiter, applied));
+            waiters.push((event.event.seq, event.waiter, applied));
         }
-        for (waiter, applied) in waiters {
+        for (_, waiter, applied) in waiters {
             settle_waiter(waiter, applied);
         }
-        Ok(())
-    }
-
-    /// The commit line: everything the batch changed, and the cursor, in one atomic step.
-    fn commit(&mut self, applied: Seq) -> Result<(), WorkerError> {
-        let changes = self.working.take_changes(applied);
-        let opened = changes
-            .incidents
-            .iter()
-            .filter(|incident| incident.created_seq.0 > self.parts.progress.applied().0);
-        self.parts.metrics.incidents_opened.inc_by(opened.count() as u64);
-        let (state, progress) = (&self.parts.state, &self.parts.progress);
-        progress
-            .while_writing(|| state.commit(&changes))
-            .map_err(|error| WorkerError::Commit(error.to_string()))?;
-        self.parts.pending_kv.clear();
-        self.parts.progress.set_applied(applied);
-        self.parts
-            .metrics
-            .applied_seq
-            .set(i64::try_from(applied.0).unwrap_or(i64::MAX));
-        self.parts.committed.send_replace(applied);
-        Ok(())
+        Ok(Tried::Applied)
     }
 
     fn count(&self, pending: &[Pending], started: Instant) {
@@ -331,32 +376,6 @@ impl Worker {
         }
         metrics.worker_batch_seconds.observe(started.elapsed().as_secs_f64());
     }
-
-    /// What derived state needs between batches.
-    fn look_after_state(&mut self) -> Result<(), WorkerError> {
-        let parts = &mut self.parts;
-        parts.checkpoints.look_after(&parts.state, &parts.progress);
-        if self.last_flush.elapsed() < self.parts.flush_every {
-            Ok(())
-        } else {
-            self.flush()
-        }
-    }
-
-    /// Makes what is applied survive a crash of the machine.
-    ///
-    /// # Errors
-    /// When derived state cannot be written.
-    pub fn flush(&mut self) -> Result<(), WorkerError> {
-        self.last_flush = Instant::now();
-        let applied = self.parts.progress.applied();
-        let (state, progress) = (&self.parts.state, &self.parts.progress);
-        progress
-            .while_writing(|| state.flush())
-            .map_err(|error| WorkerError::Commit(error.to_string()))?;
-        self.parts.progress.set_flushed(applied);
-        Ok(())
-    }
 }
 
 /// Whether the rules of the tenant are others afterwards. Everything else leaves the rule book, and what plugins compiled,
@@ -369,6 +388,10 @@ fn changes_rules(command: &Command) -> bool {
         | Command::DismissDeadLetters { .. }
         | Command::Rejudge { .. } => false,
     }
+}
+
+fn bytes_of(entries: &[Accepted]) -> u64 {
+    entries.iter().map(|entry| entry.bytes).sum()
 }
 
 fn outcome_name(dedup: Dedup) -> &'static str {

@@ -2,7 +2,10 @@
 //! told with the alert. Knows no plugin but by name.
 
 use donjon_core::batch::Change;
-use donjon_core::value::split_path;
+use donjon_core::enrichment;
+use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, MAX_PATH_KEYS, MAX_VALUE_DEPTH};
+use donjon_core::text::one_line;
+use donjon_core::value::{SetOutcome, split_path};
 use donjon_core::{Severity, Value};
 
 use super::Pending;
@@ -34,7 +37,7 @@ pub(super) fn apply(plugin: &str, event: &mut Pending, changes: Vec<Change>) {
             Change::Remove { path } => (path, None),
         };
         if let Err(why) = apply_one(event, &path, text) {
-            event.note_failure(format!("{plugin}: {why}: {path}"));
+            event.note_failure(one_line(&format!("{plugin}: {why}: {path}"), MAX_ERROR_TEXT_BYTES));
         }
     }
     event.event.alert.reread();
@@ -49,6 +52,8 @@ fn apply_one(event: &mut Pending, path: &str, text: Option<String>) -> Result<()
     if FIXED_ATTRIBUTES.contains(&first) {
         return Err("may not change attribute".to_owned());
     }
+    // Not applied either: rules see what people are shown.
+    enrichment::fits(&event.enrichments, path, text.as_deref()).map_err(|over| over.to_string())?;
     let attributes = &mut event.event.alert.attributes;
     let Some(text) = text else {
         fits(first, nested, None)?;
@@ -58,10 +63,15 @@ fn apply_one(event: &mut Pending, path: &str, text: Option<String>) -> Result<()
     };
     let value = json::parse(text.as_bytes()).map_err(|error| format!("value is not JSON: {error}"))?;
     fits(first, nested, Some(&value))?;
-    if !attributes.set_at(&keys, value) {
-        return Err("something else is in the way of".to_owned());
+    match attributes.set_at(&keys, value) {
+        SetOutcome::Set => event.enrichments.push((path.to_owned(), Some(text))),
+        SetOutcome::InTheWay => return Err("something else is in the way of".to_owned()),
+        SetOutcome::TooDeep => {
+            return Err(format!(
+                "a path has at most {MAX_PATH_KEYS} keys, and a value with its path at most {MAX_VALUE_DEPTH} levels"
+            ));
+        }
     }
-    event.enrichments.push((path.to_owned(), Some(text)));
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::json;
 
 /// Entries and bytes read at a time.
 const READ_ENTRIES: usize = 4096;
-const READ_BYTES: usize = 16 << 20;
+const READ_BYTES: usize = 8 << 20;
 /// A line of progress for so many entries.
 const SAY_EVERY: u64 = 200_000;
 

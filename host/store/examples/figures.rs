@@ -241,6 +241,7 @@ fn link(n: u64) -> (TenantId, Link) {
         explanation,
         name_values: Vec::new(),
         unlinked: None,
+        let_go: None,
     };
     (TenantId::from("default"), link)
 }

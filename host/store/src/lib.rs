@@ -24,4 +24,5 @@ pub use day::Day;
 pub use journal::{
     Durability, Entry, EntryBody, Journal, JournalError, JournalOptions, JournalReader, NewEntry, RecoveryReport,
 };
+pub use record::{Kind as RecordKind, RecordError};
 pub use state::{CommitError, Reopened, State, StateOpenError, StateOptions, StateReader, put_in_place};

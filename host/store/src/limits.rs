@@ -51,3 +51,89 @@ const _: () = assert!(MAX_RECORD_BYTES < u32::MAX as usize);
 // The longest keys: kind, tenant, rule and group; kind, plugin and the plugin's key.
 const _: () = assert!(1 + 2 * (2 + MAX_KEY_TEXT_BYTES) + 2 + MAX_KEY_GROUP_BYTES < MAX_KEY_BYTES);
 const _: () = assert!(1 + 2 + MAX_KEY_TEXT_BYTES + MAX_PLUGIN_KEY_BYTES < MAX_KEY_BYTES);
+
+/// Sums over the caps of the domain: what each kind of record takes at most, in bytes. bincode takes at most nine bytes
+/// for a length or a number.
+pub mod records {
+    use donjon_core::limits::{
+        MAX_BRANCHES, MAX_COLUMN_NAME_BYTES, MAX_CONDITION_BYTES, MAX_ENRICHMENT_BYTES, MAX_ENRICHMENTS_PER_ALERT,
+        MAX_ERROR_TEXT_BYTES, MAX_EXPLAINED_VALUES, MAX_EXPLANATION_BYTES, MAX_FINGERPRINT_CHARS, MAX_GROUP_PATHS,
+        MAX_GROUP_VALUE_BYTES, MAX_INCIDENT_NAME_BYTES, MAX_INCIDENT_SOURCE_BYTES, MAX_INCIDENT_SOURCES,
+        MAX_NAME_BYTES, MAX_NAME_PLACEHOLDERS, MAX_NAME_VALUE_BYTES, MAX_NAME_VALUES, MAX_OPEN_LINKS_PER_ALERT,
+        MAX_OUTBOX_INCIDENTS, MAX_POLL_FINGERPRINTS, MAX_RULE_ID_BYTES, MAX_RULE_TEXT_BYTES, RECENT_EVENTS,
+    };
+
+    /// Largest record that the caps of the domain allow. Far below what is refused, so that a cap may be raised by
+    /// mistake, or a field be forgotten in the sums here, without harm.
+    pub const CAPPED_RECORD_BYTES: usize = 1024 * 1024;
+
+    const NUMBER: usize = 9;
+    const fn text(bytes: usize) -> usize {
+        bytes + NUMBER
+    }
+    /// All fields of a record that are numbers, flags or identifiers of fixed size.
+    const FIXED: usize = 512;
+    const NAME: usize = text(MAX_NAME_BYTES);
+    const FINGERPRINT: usize = text(MAX_FINGERPRINT_CHARS * 4);
+    const GROUP: usize = MAX_GROUP_PATHS * text(MAX_GROUP_VALUE_BYTES);
+    const EVENT: usize = 1 + 6 * NUMBER;
+
+    /// The state of an alert.
+    pub const ALERT_STATE: usize = FIXED
+        + 2 * NAME
+        + FINGERPRINT
+        + (RECENT_EVENTS + 1) * EVENT
+        + MAX_ENRICHMENT_BYTES
+        + MAX_ENRICHMENTS_PER_ALERT * (2 * NUMBER + 1)
+        + text(MAX_ERROR_TEXT_BYTES)
+        + MAX_OPEN_LINKS_PER_ALERT * 16;
+    /// Older events of an alert.
+    pub const HISTORY_CHUNK: usize = FIXED + NAME + FINGERPRINT + RECENT_EVENTS * EVENT;
+    /// An incident.
+    pub const INCIDENT: usize = FIXED
+        + NAME
+        + text(MAX_RULE_ID_BYTES)
+        + 2 * text(MAX_RULE_TEXT_BYTES)
+        + 2 * GROUP
+        + text(MAX_INCIDENT_NAME_BYTES)
+        + MAX_NAME_PLACEHOLDERS * (NUMBER + MAX_NAME_VALUES * (text(MAX_NAME_VALUE_BYTES) + NUMBER))
+        + 2 * MAX_INCIDENT_SOURCES * text(MAX_INCIDENT_SOURCE_BYTES)
+        + MAX_BRANCHES.div_ceil(64) * NUMBER
+        + FINGERPRINT;
+    /// A link between an alert and an incident.
+    pub const LINK: usize = FIXED
+        + FINGERPRINT
+        + text(MAX_RULE_ID_BYTES)
+        + 3 * NAME
+        + MAX_CONDITION_BYTES
+        + MAX_BRANCHES * 2 * NUMBER
+        + GROUP
+        + MAX_EXPLANATION_BYTES
+        + MAX_EXPLAINED_VALUES * (2 * NUMBER + 1)
+        + MAX_COLUMN_NAME_BYTES
+        + MAX_NAME_PLACEHOLDERS * text(MAX_NAME_VALUE_BYTES);
+    /// A version of a rule.
+    pub const RULE: usize = FIXED
+        + 3 * NAME
+        + text(MAX_RULE_ID_BYTES)
+        + 2 * MAX_CONDITION_BYTES
+        + MAX_BRANCHES * NUMBER
+        + (MAX_GROUP_PATHS + 9) * text(MAX_RULE_TEXT_BYTES);
+    /// Counters of a rule.
+    pub const RULE_STATS: usize = FIXED + text(MAX_ERROR_TEXT_BYTES) + NAME;
+    /// What the outbox says of a window.
+    pub const OUTBOX: usize =
+        FIXED + NAME + MAX_OUTBOX_INCIDENTS * (16 + 1 + 3 * NUMBER) + MAX_POLL_FINGERPRINTS * (FINGERPRINT + NUMBER);
+    /// A dead letter; what was sent is in the journal.
+    pub const DEAD_LETTER: usize = FIXED + text(MAX_ERROR_TEXT_BYTES) + NAME;
+
+    const _: () = assert!(CAPPED_RECORD_BYTES * 16 <= super::MAX_RECORD_BYTES);
+    const _: () = assert!(ALERT_STATE <= CAPPED_RECORD_BYTES);
+    const _: () = assert!(HISTORY_CHUNK <= CAPPED_RECORD_BYTES);
+    const _: () = assert!(INCIDENT <= CAPPED_RECORD_BYTES);
+    const _: () = assert!(LINK <= CAPPED_RECORD_BYTES);
+    const _: () = assert!(RULE <= CAPPED_RECORD_BYTES);
+    const _: () = assert!(RULE_STATS <= CAPPED_RECORD_BYTES);
+    const _: () = assert!(OUTBOX <= CAPPED_RECORD_BYTES);
+    const _: () = assert!(DEAD_LETTER <= CAPPED_RECORD_BYTES);
+}

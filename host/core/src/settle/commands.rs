@@ -3,7 +3,8 @@
 use crate::alert::Status;
 use crate::command::{Command, CommandOutcome};
 use crate::ids::{Fingerprint, IncidentId, RuleId, Seq, TenantId, Timestamp};
-use crate::incident::{IncidentStatus, MemberView, Visibility};
+use crate::incident::{IncidentStatus, Member, MemberView, Members, Visibility};
+use crate::limits::MAX_MEMBERS_PER_COMMIT;
 use crate::outbox::IncidentAction;
 use crate::rule::{Rule, RuleDraft};
 use crate::state::{StateError, StateView};
@@ -24,7 +25,38 @@ pub struct CommandMeta {
     pub actor: String,
 }
 
-/// Applies one command.
+/// How far a command is.
+#[derive(Debug)]
+pub enum CommandProgress {
+    /// To its end.
+    Done(CommandOutcome),
+    /// What it changed so far is to be committed, with the cursor still before the command: then it goes on.
+    More(Remaining),
+}
+
+/// What is left of a command that touches many alerts.
+///
+/// No other entry may be applied in between: windows and resolutions would depend on the moment. A step changes nothing
+/// more when it is done again, so a crash between two commits costs only their repetition (I2, I10).
+#[derive(Debug)]
+pub struct Remaining {
+    incident: IncidentId,
+    status: IncidentStatus,
+    /// The last comes first.
+    members: Vec<Member>,
+    work: Work,
+}
+
+/// What is done to each member.
+#[derive(Debug)]
+enum Work {
+    /// Count it anew: the incident is opened again.
+    Recount(Members),
+    /// Give it a status.
+    Give(Status),
+}
+
+/// Applies one command, or its first step.
 ///
 /// # Errors
 /// When committed state cannot be read.
@@ -32,13 +64,13 @@ pub fn apply_command<V: StateView>(
     working: &mut Working<V>,
     meta: &CommandMeta,
     command: Command,
-) -> Result<CommandOutcome, StateError> {
+) -> Result<CommandProgress, StateError> {
     working.begin_entry(&meta.tenant, meta.seq)?;
-    match command {
+    let outcome = match command {
+        Command::SetIncidentStatus { incident, status } => return set_status(working, meta, incident, status),
         Command::CreateRule { id, draft } => create_rule(working, meta, id, *draft),
         Command::UpdateRule { id, draft } => change_rule(working, meta, &id, |rule| rule.draft = *draft),
         Command::DeleteRule { id } => change_rule(working, meta, &id, |rule| rule.deleted = true),
-        Command::SetIncidentStatus { incident, status } => set_status(working, meta, incident, status),
         Command::ConfirmIncident { incident } => confirm(working, meta, incident),
         // The worker judges; nothing else changes.
         Command::Rejudge { .. } => Ok(CommandOutcome::Rejudged(0)),
@@ -46,7 +78,8 @@ pub fn apply_command<V: StateView>(
             working.dismiss_dead_letters(&meta.tenant, seqs.map(|seqs| seqs.into_iter().map(Seq).collect()));
             Ok(CommandOutcome::Applied)
         }
-    }
+    };
+    outcome.map(CommandProgress::Done)
 }
 
 fn create_rule<V: StateView>(
@@ -118,32 +151,110 @@ fn set_status<V: StateView>(
     meta: &CommandMeta,
     id: IncidentId,
     status: IncidentStatus,
-) -> Result<CommandOutcome, StateError> {
+) -> Result<CommandProgress, StateError> {
     let Some(incident) = working.incident(&meta.tenant, id)? else {
-        return Ok(CommandOutcome::IncidentNotFound);
+        return Ok(CommandProgress::Done(CommandOutcome::IncidentNotFound));
     };
-    let (was_open, visible) = (incident.status.is_open(), incident.visible());
-    if !was_open && status.is_open() {
-        members::recount(working, &meta.tenant, id)?;
-    }
-    if let Some(incident) = working.incident_mut(&meta.tenant, id)? {
-        incident.status = status;
-        if status.is_open() {
-            incident.end = None;
-        } else if was_open || status == IncidentStatus::Resolved {
-            incident.end = Some(meta.accepted);
-        }
-        incident.assignee.get_or_insert_with(|| meta.actor.clone());
-    }
-    let given = match status {
+    let opened_again = !incident.status.is_open() && status.is_open();
+    let work = match given_to_members(status) {
+        _ if opened_again => Work::Recount(Members::default()),
+        Some(given) => Work::Give(given),
+        None => return finish(working, meta, id, status),
+    };
+    begin_work(working, meta, id, status, work)
+}
+
+/// The status that members get with their incident, until their next event.
+fn given_to_members(status: IncidentStatus) -> Option<Status> {
+    match status {
         IncidentStatus::Resolved => Some(Status::Resolved),
         IncidentStatus::Acknowledged => Some(Status::Acknowledged),
         IncidentStatus::Firing | IncidentStatus::Merged | IncidentStatus::Deleted => None,
-    };
-    if let Some(given) = given {
-        give_members(working, meta, id, given)?;
     }
-    if visible {
+}
+
+fn begin_work<V: StateView>(
+    working: &mut Working<V>,
+    meta: &CommandMeta,
+    incident: IncidentId,
+    status: IncidentStatus,
+    work: Work,
+) -> Result<CommandProgress, StateError> {
+    let mut members = working.committed().members(&meta.tenant, incident)?;
+    members.reverse();
+    let remaining = Remaining {
+        incident,
+        status,
+        members,
+        work,
+    };
+    go_on(working, meta, remaining)
+}
+
+/// The next step of a command.
+///
+/// # Errors
+/// When committed state cannot be read.
+pub fn go_on<V: StateView>(
+    working: &mut Working<V>,
+    meta: &CommandMeta,
+    mut remaining: Remaining,
+) -> Result<CommandProgress, StateError> {
+    let (tenant, id, status) = (&meta.tenant, remaining.incident, remaining.status);
+    for _ in 0..MAX_MEMBERS_PER_COMMIT {
+        let Some(member) = remaining.members.pop() else {
+            break;
+        };
+        match &mut remaining.work {
+            Work::Recount(counted) => members::recount(working, tenant, id, &member, counted)?,
+            Work::Give(given) => give(working, meta, &member.fingerprint, *given)?,
+        }
+    }
+    if !remaining.members.is_empty() {
+        return Ok(CommandProgress::More(remaining));
+    }
+    let Work::Recount(counted) = remaining.work else {
+        return finish(working, meta, id, status);
+    };
+    if let Some(incident) = working.incident_mut(tenant, id)? {
+        incident.members = counted;
+        incident.follow_severity();
+    }
+    match given_to_members(status) {
+        // As many again: in a commit of its own. The links are as they were.
+        Some(given) => {
+            let mut members = working.committed().members(tenant, id)?;
+            members.reverse();
+            Ok(CommandProgress::More(Remaining {
+                incident: id,
+                status,
+                members,
+                work: Work::Give(given),
+            }))
+        }
+        None => finish(working, meta, id, status),
+    }
+}
+
+/// Gives the incident itself its status, with the last step: until then a repetition finds it as it was.
+fn finish<V: StateView>(
+    working: &mut Working<V>,
+    meta: &CommandMeta,
+    id: IncidentId,
+    status: IncidentStatus,
+) -> Result<CommandProgress, StateError> {
+    let Some(incident) = working.incident_mut(&meta.tenant, id)? else {
+        return Ok(CommandProgress::Done(CommandOutcome::IncidentNotFound));
+    };
+    let was_open = incident.status.is_open();
+    incident.status = status;
+    if status.is_open() {
+        incident.end = None;
+    } else if was_open || status == IncidentStatus::Resolved {
+        incident.end = Some(meta.accepted);
+    }
+    incident.assignee.get_or_insert_with(|| meta.actor.clone());
+    if incident.visible() {
         let action = if status == IncidentStatus::Deleted {
             IncidentAction::Deleted
         } else {
@@ -151,24 +262,10 @@ fn set_status<V: StateView>(
         };
         working.announce_incident(id, action);
     }
-    Ok(CommandOutcome::Applied)
+    Ok(CommandProgress::Done(CommandOutcome::Applied))
 }
 
-/// Gives every member of an incident a status until its next event, in all open incidents it belongs to.
-fn give_members<V: StateView>(
-    working: &mut Working<V>,
-    meta: &CommandMeta,
-    id: IncidentId,
-    given: Status,
-) -> Result<(), StateError> {
-    for link in working.committed().links(&meta.tenant, id)? {
-        if link.unlinked.is_none() {
-            give(working, meta, &link.fingerprint, given)?;
-        }
-    }
-    Ok(())
-}
-
+/// Gives a member a status until its next event, in all open incidents it belongs to.
 fn give<V: StateView>(
     working: &mut Working<V>,
     meta: &CommandMeta,
@@ -184,6 +281,9 @@ fn give<V: StateView>(
         severity: state.severity,
         unresolved: state.unresolved(),
     };
+    if state.status_override == Some(given) {
+        return Ok(());
+    }
     state.status_override = Some(given);
     let after = MemberView {
         status: state.status(),
@@ -195,6 +295,9 @@ fn give<V: StateView>(
     for id in linked {
         if let Some(incident) = working.incident_mut(tenant, id)? {
             incident.members.change(fingerprint, before, after);
+            if incident.visible() {
+                working.announce_incident(id, IncidentAction::Updated);
+            }
         }
         if given == Status::Resolved {
             resolve_if_asked(working, tenant, id, meta.accepted)?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::alert_state::AlertState;
 use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, TenantId};
-use crate::incident::{Incident, Link};
+use crate::incident::{Incident, Link, Member};
 use crate::outbox::{OutboxRecord, OutboxWindow};
 use crate::rule::{Rule, RuleStats};
 use crate::state::{StateError, StateView, TenantState, WriteSet};
@@ -23,11 +23,28 @@ pub struct Tables {
     pub tenant: TenantState,
     pub rules: Vec<Rule>,
     pub outbox: BTreeMap<OutboxWindow, OutboxRecord>,
+    /// Most alerts of one commit.
+    pub largest_commit: usize,
 }
 
 impl Memory {
+    pub fn largest_commit(&self) -> usize {
+        self.0.lock().unwrap().largest_commit
+    }
+
+    /// The incident of a group.
+    pub fn of_group(&self, group: &str) -> IncidentId {
+        let tables = self.0.lock().unwrap();
+        let mut incidents = tables.incidents.values();
+        incidents
+            .find(|incident| incident.group_key.joined() == group)
+            .unwrap()
+            .id
+    }
+
     pub fn commit(&self, changes: WriteSet) {
         let mut tables = self.0.lock().unwrap();
+        tables.largest_commit = tables.largest_commit.max(changes.alerts.len());
         tables.alerts.extend(
             changes
                 .alerts
@@ -95,6 +112,12 @@ impl StateView for Memory {
             .filter(|link| link.incident == incident)
             .cloned()
             .collect())
+    }
+    fn members(&self, tenant: &TenantId, incident: IncidentId) -> Result<Vec<Member>, StateError> {
+        let mut links = self.links(tenant, incident)?;
+        links.retain(|link| link.unlinked.is_none());
+        links.sort_by_key(|link| link.joined_seq);
+        Ok(links.iter().map(Link::member).collect())
     }
     fn rule(&self, _: &TenantId, id: &RuleId) -> Result<Option<Rule>, StateError> {
         Ok(self

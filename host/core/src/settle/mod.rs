@@ -6,6 +6,8 @@
 
 mod commands;
 mod group;
+#[cfg(test)]
+mod large_tests;
 mod members;
 #[cfg(test)]
 mod memory;
@@ -15,12 +17,13 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use commands::{CommandMeta, apply_command};
+pub use commands::{CommandMeta, CommandProgress, Remaining, apply_command, go_on};
 
 use crate::admit::Admission;
 use crate::alert::{Event, Status};
 use crate::batch::Column;
 use crate::branch_set::BranchSet;
+use crate::enrichment;
 use crate::ids::{GroupKey, IncidentId, RuleId, TenantId, Timestamp};
 use crate::incident::{IncidentStatus, MemberView, Visibility};
 use crate::naming::{JsonText, Template};
@@ -193,9 +196,15 @@ fn remember<V: StateView>(working: &mut Working<V>, judged: &Judged<'_>) -> Resu
     state.severity = event.alert.severity;
     let (from, to) = state.received_range;
     state.received_range = (from.min(event.alert.last_received), to.max(event.alert.last_received));
-    state.enrichments.clone_from(&judged.enrichments);
-    state.enrichments.truncate(crate::limits::MAX_ENRICHMENTS_PER_ALERT);
+    state.enrichments.clear();
     state.plugin_failure.clone_from(&judged.plugin_failure);
+    for (path, json) in &judged.enrichments {
+        // Whoever applies changes asks before; this is the last guard of what is stored.
+        match enrichment::fits(&state.enrichments, path, json.as_deref()) {
+            Ok(()) => state.enrichments.push((path.clone(), json.clone())),
+            Err(over) => state.plugin_failure = Some(format!("a change of an enricher is not kept: {over}")),
+        }
+    }
     Ok(before)
 }
 

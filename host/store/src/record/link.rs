@@ -2,12 +2,12 @@
 
 use bincode::{BorrowDecode, Encode};
 use donjon_core::batch::Scalar;
-use donjon_core::incident::{Explanation, Link};
+use donjon_core::incident::{Explanation, Link, MemberView};
 use donjon_core::{GroupKey, IncidentId, Seq, Timestamp};
 
-use super::{Kind, RecordError, stored};
+use super::{Kind, RecordError, codes, stored};
 
-stored!(Link, Kind::Link, reads { 1 => LinkV1 }, writes 1 => LinkV1);
+stored!(Link, Kind::Link, reads { 1 => LinkV1, 2 => LinkV2 }, writes 2 => LinkV2);
 
 #[derive(Encode, BorrowDecode)]
 struct LinkV1<'a> {
@@ -18,6 +18,13 @@ struct LinkV1<'a> {
     explanation: ExplanationV1<'a>,
     name_values: Vec<&'a str>,
     unlinked: Option<u64>,
+}
+
+/// With what an incident that let the alert go still counts: status, severity, unresolved counter.
+#[derive(Encode, BorrowDecode)]
+struct LinkV2<'a> {
+    link: LinkV1<'a>,
+    let_go: Option<(u8, u8, u32)>,
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -68,6 +75,38 @@ impl TryFrom<LinkV1<'_>> for Link {
             explanation: Explanation::from(twin.explanation),
             name_values: twin.name_values.into_iter().map(str::to_owned).collect(),
             unlinked: twin.unlinked.map(Timestamp),
+            let_go: None,
+        })
+    }
+}
+
+impl<'a> From<&'a Link> for LinkV2<'a> {
+    fn from(link: &'a Link) -> Self {
+        let codes = |view: MemberView| {
+            let (status, severity) = (codes::status::code(view.status), codes::severity::code(view.severity));
+            (status, severity, view.unresolved)
+        };
+        LinkV2 {
+            link: LinkV1::from(link),
+            let_go: link.let_go.map(codes),
+        }
+    }
+}
+
+impl TryFrom<LinkV2<'_>> for Link {
+    type Error = RecordError;
+
+    fn try_from(twin: LinkV2<'_>) -> Result<Self, RecordError> {
+        let view = |(status, severity, unresolved): (u8, u8, u32)| {
+            Ok(MemberView {
+                status: codes::status::value(status)?,
+                severity: codes::severity::value(severity)?,
+                unresolved,
+            })
+        };
+        Ok(Link {
+            let_go: twin.let_go.map(view).transpose()?,
+            ..Link::try_from(twin.link)?
         })
     }
 }

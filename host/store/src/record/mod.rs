@@ -6,6 +6,8 @@
 //! bincode sees them; bincode then runs with a limit, because without one a forged length aborts the process.
 
 mod alert;
+#[cfg(test)]
+mod cap_tests;
 mod codes;
 mod command;
 pub(crate) mod fuzzing;
@@ -34,7 +36,8 @@ pub(crate) const ENVELOPE_BYTES: usize = 12;
 /// What a record is. The numbers are stored: they never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Kind {
+#[expect(missing_docs, reason = "each is named after what it stores")]
+pub enum Kind {
     Meta = 1,
     AlertState = 2,
     HistoryChunk = 3,
@@ -51,23 +54,79 @@ pub(crate) enum Kind {
 
 /// A record could not be encoded or decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RecordError {
+pub enum RecordError {
+    /// Fewer bytes than an envelope has, or than it says.
     #[error("record is cut short: {0} bytes")]
     Short(usize),
+    /// No envelope.
     #[error("not a record: first byte {0:#04x}")]
     Magic(u8),
+    /// Something else.
     #[error("record of another kind: expected {expected:?}, found {found}")]
-    Kind { expected: Kind, found: u8 },
+    Kind {
+        /// What should be there.
+        expected: Kind,
+        /// What is.
+        found: u8,
+    },
+    /// Written by a newer version.
     #[error("{kind:?} record is of an unknown version; run the version of donjon that wrote it: {found}")]
-    Version { kind: Kind, found: u16 },
+    Version {
+        /// Of what.
+        kind: Kind,
+        /// Its version.
+        found: u16,
+    },
+    /// Not the bytes that were written.
     #[error("{kind:?} record is damaged: checksum expected {expected:08x}, found {found:08x}")]
-    Checksum { kind: Kind, expected: u32, found: u32 },
+    Checksum {
+        /// Of what.
+        kind: Kind,
+        /// As stored.
+        expected: u32,
+        /// Of the bytes.
+        found: u32,
+    },
+    /// Whole, and not readable.
     #[error("{kind:?} record does not decode: {why}")]
-    Body { kind: Kind, why: String },
+    Body {
+        /// Of what.
+        kind: Kind,
+        /// Why.
+        why: String,
+    },
+    /// Not writable.
     #[error("{kind:?} record does not encode: {why}")]
-    Encode { kind: Kind, why: String },
+    Encode {
+        /// Of what.
+        kind: Kind,
+        /// Why.
+        why: String,
+    },
+    /// A number that means nothing.
     #[error("unknown number for {what}: {found}")]
-    Code { what: &'static str, found: u8 },
+    Code {
+        /// Of what.
+        what: &'static str,
+        /// The number.
+        found: u8,
+    },
+    /// Too large for this store.
+    #[error("record is too large: limit {limit} bytes, found {found}")]
+    TooLarge {
+        /// The most.
+        limit: usize,
+        /// Its size.
+        found: usize,
+    },
+    /// A key that is too long.
+    #[error("key is too long: limit {limit} bytes, found {found}")]
+    Key {
+        /// The most.
+        limit: usize,
+        /// Its length.
+        found: usize,
+    },
 }
 
 /// A domain type that has a stored form.

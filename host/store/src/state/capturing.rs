@@ -107,11 +107,14 @@ impl Filling<'_> {
     /// Writes the cursor, which makes it a state, and makes all of it durable.
     pub(crate) fn finish(mut self, applied: Seq) -> Result<(), CommitError> {
         let cursor = self.cursor.take().unwrap_or_default();
-        let meta = Meta::from_bytes(&cursor)?;
+        let meta = Meta::from_bytes(&cursor).map_err(|source| CommitError::Record {
+            record: "cursor of a checkpoint".to_owned(),
+            source,
+        })?;
         if meta.applied != applied {
-            let found = meta.applied;
-            return Err(CommitError::Record {
-                why: format!("cursor of a checkpoint: expected {applied}, found {found}"),
+            return Err(CommitError::Cursor {
+                expected: applied,
+                found: meta.applied,
             });
         }
         let mut batch = KvBatch::default();

@@ -7,11 +7,9 @@ use donjon_core::state::WriteSet;
 use donjon_core::{Seq, TenantId};
 
 use super::keys;
-use super::kv::KvBatch;
 use super::reader::StateReader;
-use super::write::BatchError;
+use super::write::{BatchError, Writes};
 use crate::limits::MAX_DEAD_LETTERS;
-use crate::record::Stored;
 
 /// Which there are, for tenants that had any since the start: read from the state once, then kept up.
 #[derive(Default)]
@@ -23,31 +21,32 @@ impl DeadLetterBook {
         self.0.clear();
     }
 
-    /// Puts a write set's changes of dead letters into a batch. "All of them" are those committed before: a write set
+    /// Puts a write set's changes of dead letters into its batch. "All of them" are those committed before: a write set
     /// does not say which of its own came first, and a letter too many is better than one that nobody saw.
     pub(super) fn apply(
         &mut self,
         write: &WriteSet,
         state: &StateReader,
-        batch: &mut KvBatch,
+        writes: &mut Writes,
     ) -> Result<(), BatchError> {
         for (tenant, seqs) in &write.dismissed {
             let book = self.of(tenant, state)?;
             if seqs.is_none() {
                 for seq in std::mem::take(book) {
-                    batch.remove(keys::dead_letter(tenant, seq));
+                    writes.batch.remove(keys::dead_letter(tenant, seq));
                 }
             }
         }
         for (tenant, seq, letter) in &write.dead_letters {
             self.of(tenant, state)?.insert(*seq);
-            batch.put(keys::dead_letter(tenant, *seq), letter.to_bytes()?);
+            let key = keys::dead_letter(tenant, *seq);
+            writes.put(key, letter, || format!("dead letter {seq}"))?;
         }
         for (tenant, seqs) in &write.dismissed {
             let book = self.of(tenant, state)?;
             for seq in seqs.iter().flatten() {
                 book.remove(seq);
-                batch.remove(keys::dead_letter(tenant, *seq));
+                writes.batch.remove(keys::dead_letter(tenant, *seq));
             }
         }
         for (tenant, ..) in &write.dead_letters {
@@ -55,7 +54,7 @@ impl DeadLetterBook {
             while book.len() > MAX_DEAD_LETTERS
                 && let Some(oldest) = book.pop_first()
             {
-                batch.remove(keys::dead_letter(tenant, oldest));
+                writes.batch.remove(keys::dead_letter(tenant, oldest));
             }
         }
         Ok(())

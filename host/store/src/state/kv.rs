@@ -24,6 +24,12 @@ impl KvBatch {
         self.0.insert(key, None);
     }
 
+    /// Bytes of all keys and values.
+    pub(crate) fn bytes(&self) -> usize {
+        let pair = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| key.len() + value.as_ref().map_or(0, Vec::len);
+        self.0.iter().map(pair).sum()
+    }
+
     pub(crate) fn keys(&self) -> impl Iterator<Item = &Vec<u8>> {
         self.0.keys()
     }

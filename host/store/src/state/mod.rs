@@ -30,7 +30,8 @@ pub use open::{Reopened, StateOpenError, put_in_place, set_aside};
 pub use reader::{Dump, KvUsage, OutboxPage, StateReader};
 
 use crate::checkpoint::Capture;
-use crate::record::{Meta, RecordError};
+use crate::limits::MAX_RECORD_BYTES;
+use crate::record::{ENVELOPE_BYTES, Meta, RecordError};
 use dead_letters::DeadLetterBook;
 use kv::{Kv, KvError};
 
@@ -64,11 +65,21 @@ pub enum CommitError {
         /// What failed.
         why: String,
     },
-    /// Something in the write set cannot be stored. The store is as it was.
-    #[error("derived state cannot hold a record: {why}")]
+    /// Something in the write set cannot be stored. The store is as it was, and takes the next write set.
+    #[error("derived state cannot hold a record: {record}: {source}")]
     Record {
-        /// Which and why.
-        why: String,
+        /// Which.
+        record: String,
+        /// Why.
+        source: RecordError,
+    },
+    /// The cursor of a checkpoint is not the one of its header.
+    #[error("cursor of a checkpoint: expected {expected}, found {found}")]
+    Cursor {
+        /// The one of the header.
+        expected: Seq,
+        /// Its own.
+        found: Seq,
     },
     /// The cursor would go back: these entries are applied already.
     #[error("write set is older than derived state: expected a cursor of at least {applied}, found {found}")]
@@ -80,17 +91,10 @@ pub enum CommitError {
     },
 }
 
-impl From<RecordError> for CommitError {
-    fn from(error: RecordError) -> Self {
-        CommitError::Record { why: error.to_string() }
-    }
-}
-
 impl From<write::BatchError> for CommitError {
     fn from(error: write::BatchError) -> Self {
         match error {
-            write::BatchError::Record(error) => error.into(),
-            write::BatchError::Invalid(why) => CommitError::Record { why },
+            write::BatchError::Record(record, source) => CommitError::Record { record, source },
             write::BatchError::Store(error) => CommitError::Store { why: error.0 },
         }
     }
@@ -102,6 +106,8 @@ pub struct State {
     writer: Mutex<Writer>,
     /// None in memory.
     mark: Option<mark::Mark>,
+    /// Larger records are refused.
+    max_record_bytes: usize,
 }
 
 struct Writer {
@@ -126,6 +132,13 @@ impl State {
         State::over(kv, meta, None)
     }
 
+    /// This state, refusing records over `bytes`: for tests of what is done about a record that cannot be stored.
+    #[must_use]
+    pub fn refusing_records_over(mut self, bytes: usize) -> State {
+        self.max_record_bytes = bytes;
+        self
+    }
+
     fn over(kv: Arc<dyn Kv>, meta: Meta, mark: Option<mark::Mark>) -> State {
         let writer = Mutex::new(Writer {
             meta,
@@ -137,6 +150,7 @@ impl State {
             reader: StateReader::new(kv),
             writer,
             mark,
+            max_record_bytes: MAX_RECORD_BYTES + ENVELOPE_BYTES,
         }
     }
 
@@ -147,11 +161,11 @@ impl State {
     }
 
     /// Applies everything in a write set and its cursor, or nothing (I2). After a crash of the process a prefix of all
-    /// commits is there; `flush` makes them survive the machine as well.
+    /// commits is there; `flush` makes them survive the machine as well. Answers the bytes of what was written.
     ///
     /// # Errors
     /// Nothing was applied. After `Store` the state refuses further writes; after `Record` and `Backwards` it does not.
-    pub fn commit(&self, write: &WriteSet) -> Result<(), CommitError> {
+    pub fn commit(&self, write: &WriteSet) -> Result<usize, CommitError> {
         let mut writer = self.writer();
         if let Some(why) = &writer.poison {
             return Err(CommitError::Poisoned { why: why.clone() });
@@ -163,7 +177,13 @@ impl State {
             });
         }
         let meta = writer.meta;
-        let made = write::batch(write, &meta, &mut writer.dead_letters, &self.reader);
+        let made = write::batch(
+            write,
+            &meta,
+            &mut writer.dead_letters,
+            &self.reader,
+            self.max_record_bytes,
+        );
         let (batch, meta) = made.map_err(|error| {
             writer.dead_letters.forget();
             CommitError::from(error)
@@ -171,12 +191,13 @@ impl State {
         if let Some(capture) = &mut writer.capture {
             capture.before_commit(&batch, self.reader.kv());
         }
+        let bytes = batch.bytes();
         if let Err(KvError(why)) = self.reader.kv().apply(batch) {
             writer.poison = Some(why.clone());
             return Err(CommitError::Store { why });
         }
         writer.meta = meta;
-        Ok(())
+        Ok(bytes)
     }
 
     /// Returns once every commit is on stable storage.

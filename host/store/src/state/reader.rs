@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use donjon_core::batch::KvValue;
 use donjon_core::command::DeadLetter;
-use donjon_core::incident::{Incident, Link};
+use donjon_core::incident::{Incident, Link, Member};
 use donjon_core::outbox::{OutboxRecord, OutboxWindow};
 use donjon_core::rule::{Rule, RuleStats};
 use donjon_core::state::{HistoryChunk, StateError, StateView, TenantState};
@@ -426,6 +426,19 @@ impl StateView for StateReader {
         // One event joins one alert, so the position alone is the order; the sort is stable for merged incidents.
         links.sort_by_key(|link| link.joined_seq);
         Ok(links)
+    }
+
+    fn members(&self, tenant: &TenantId, incident: IncidentId) -> Result<Vec<Member>, StateError> {
+        let mut members: Vec<(Seq, Member)> = Vec::new();
+        self.scan(&keys::links(tenant, incident), |_, bytes| {
+            let link: Link = decode("link", bytes)?;
+            if link.unlinked.is_none() {
+                members.push((link.joined_seq, link.member()));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        members.sort_by_key(|(joined, _)| *joined);
+        Ok(members.into_iter().map(|(_, member)| member).collect())
     }
 
     fn rule(&self, tenant: &TenantId, id: &RuleId) -> Result<Option<Rule>, StateError> {

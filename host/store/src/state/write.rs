@@ -18,14 +18,33 @@ use crate::record::{GroupHead, Meta, RecordError, Stored};
 /// A write set does not become a batch.
 #[derive(Debug)]
 pub(super) enum BatchError {
-    Record(RecordError),
-    Invalid(String),
+    /// A record cannot be stored: which, and why.
+    Record(String, RecordError),
     Store(StateError),
 }
 
-impl From<RecordError> for BatchError {
-    fn from(error: RecordError) -> Self {
-        BatchError::Record(error)
+/// A batch in the making.
+pub(super) struct Writes {
+    pub(super) batch: KvBatch,
+    /// Larger records are refused.
+    max_record_bytes: usize,
+}
+
+impl Writes {
+    /// Puts a record; `name` says which it is if it cannot be stored.
+    pub(super) fn put<T: Stored>(
+        &mut self,
+        key: Vec<u8>,
+        record: &T,
+        name: impl Fn() -> String,
+    ) -> Result<(), BatchError> {
+        let bytes = record.to_bytes().map_err(|error| BatchError::Record(name(), error))?;
+        if bytes.len() > self.max_record_bytes {
+            let (limit, found) = (self.max_record_bytes, bytes.len());
+            return Err(BatchError::Record(name(), RecordError::TooLarge { limit, found }));
+        }
+        self.batch.put(key, bytes);
+        Ok(())
     }
 }
 
@@ -35,88 +54,96 @@ pub(super) fn batch(
     before: &Meta,
     letters: &mut DeadLetterBook,
     state: &StateReader,
+    max_record_bytes: usize,
 ) -> Result<(KvBatch, Meta), BatchError> {
-    let mut batch = KvBatch::default();
-    put_alerts(write, &mut batch)?;
-    put_incidents(write, &mut batch)?;
-    put_rules(write, &mut batch)?;
+    let mut writes = Writes {
+        batch: KvBatch::default(),
+        max_record_bytes,
+    };
+    put_alerts(write, &mut writes)?;
+    put_incidents(write, &mut writes)?;
+    put_rules(write, &mut writes)?;
     for (tenant, counters) in &write.tenants {
-        batch.put(keys::of_tenant(Space::Tenant, tenant), counters.to_bytes()?);
+        let key = keys::of_tenant(Space::Tenant, tenant);
+        writes.put(key, counters, || format!("counters of tenant {tenant}"))?;
     }
-    letters.apply(write, state, &mut batch)?;
-    put_plugin_kv(write, &mut batch)?;
-    put_outbox(write, state, &mut batch)?;
+    letters.apply(write, state, &mut writes)?;
+    put_plugin_kv(write, &mut writes)?;
+    put_outbox(write, state, &mut writes)?;
     let meta = Meta {
         applied: write.applied,
         ..*before
     };
-    batch.put(keys::meta(), meta.to_bytes()?);
-    Ok((batch, meta))
+    writes.put(keys::meta(), &meta, || "cursor".to_owned())?;
+    Ok((writes.batch, meta))
 }
 
-fn put_alerts(write: &WriteSet, batch: &mut KvBatch) -> Result<(), BatchError> {
+fn put_alerts(write: &WriteSet, writes: &mut Writes) -> Result<(), BatchError> {
     for alert in &write.alerts {
-        batch.put(keys::alert(&alert.tenant, &alert.fingerprint), alert.to_bytes()?);
+        let key = keys::alert(&alert.tenant, &alert.fingerprint);
+        writes.put(key, alert, || format!("alert {}", alert.fingerprint))?;
     }
     for chunk in &write.history {
-        batch.put(
-            keys::history(&chunk.tenant, &chunk.fingerprint, chunk.number),
-            chunk.to_bytes()?,
-        );
+        let key = keys::history(&chunk.tenant, &chunk.fingerprint, chunk.number);
+        writes.put(key, chunk, || format!("history of alert {}", chunk.fingerprint))?;
     }
     Ok(())
 }
 
 /// Incidents, the heads of their groups, and links in both directions. The way from an alert to its incidents is only
 /// there while the link counts.
-fn put_incidents(write: &WriteSet, batch: &mut KvBatch) -> Result<(), BatchError> {
+fn put_incidents(write: &WriteSet, writes: &mut Writes) -> Result<(), BatchError> {
     for incident in &write.incidents {
-        batch.put(keys::incident(&incident.tenant, incident.id), incident.to_bytes()?);
+        let key = keys::incident(&incident.tenant, incident.id);
+        writes.put(key, incident, || format!("incident {}", incident.id))?;
     }
     for (tenant, rule, group, incident) in &write.group_heads {
-        batch.put(keys::group_head(tenant, rule, group), GroupHead(*incident).to_bytes()?);
+        let key = keys::group_head(tenant, rule, group);
+        writes.put(key, &GroupHead(*incident), || format!("group of incident {incident}"))?;
     }
     for (tenant, link) in &write.links {
-        batch.put(keys::link(tenant, link.incident, &link.fingerprint), link.to_bytes()?);
+        let key = keys::link(tenant, link.incident, &link.fingerprint);
+        let name = || format!("link of alert {} to incident {}", link.fingerprint, link.incident);
+        writes.put(key, link, name)?;
         let back = keys::alert_link(tenant, &link.fingerprint, link.incident);
         match link.unlinked {
-            None => batch.put(back, Vec::new()),
-            Some(_) => batch.remove(back),
+            None => writes.batch.put(back, Vec::new()),
+            Some(_) => writes.batch.remove(back),
         }
     }
     Ok(())
 }
 
 /// Each version stays readable beside the newest one, the oldest of too many excepted.
-fn put_rules(write: &WriteSet, batch: &mut KvBatch) -> Result<(), BatchError> {
+fn put_rules(write: &WriteSet, writes: &mut Writes) -> Result<(), BatchError> {
     let kept = u32::try_from(MAX_RULE_VERSIONS).unwrap_or(u32::MAX);
     for rule in &write.rules {
-        let bytes = rule.to_bytes()?;
-        batch.put(keys::rule_version(&rule.tenant, &rule.id, rule.version), bytes.clone());
-        batch.put(keys::rule(Space::Rule, &rule.tenant, &rule.id), bytes);
+        let name = || format!("rule {}", rule.id);
+        let version = keys::rule_version(&rule.tenant, &rule.id, rule.version);
+        writes.put(version, rule, name)?;
+        writes.put(keys::rule(Space::Rule, &rule.tenant, &rule.id), rule, name)?;
         if let Some(old) = rule.version.checked_sub(kept) {
-            batch.remove(keys::rule_version(&rule.tenant, &rule.id, old));
+            writes.batch.remove(keys::rule_version(&rule.tenant, &rule.id, old));
         }
     }
     for (tenant, id, stats) in &write.rule_stats {
-        batch.put(keys::rule(Space::RuleStats, tenant, id), stats.to_bytes()?);
+        let key = keys::rule(Space::RuleStats, tenant, id);
+        writes.put(key, stats, || format!("counters of rule {id}"))?;
     }
     Ok(())
 }
 
-fn put_plugin_kv(write: &WriteSet, batch: &mut KvBatch) -> Result<(), BatchError> {
+fn put_plugin_kv(write: &WriteSet, writes: &mut Writes) -> Result<(), BatchError> {
     for (plugin, change) in &write.plugin_kv {
+        let name = || format!("value of plugin {plugin}");
         if change.key.len() > MAX_PLUGIN_KEY_BYTES {
-            let found = change.key.len();
-            let limit = MAX_PLUGIN_KEY_BYTES;
-            return Err(BatchError::Invalid(format!(
-                "key of plugin {plugin}: limit {limit} bytes, found {found}"
-            )));
+            let (limit, found) = (MAX_PLUGIN_KEY_BYTES, change.key.len());
+            return Err(BatchError::Record(name(), RecordError::Key { limit, found }));
         }
         let key = keys::plugin_kv(plugin, &change.key);
         match &change.value {
-            Some(value) => batch.put(key, value.to_bytes()?),
-            None => batch.remove(key),
+            Some(value) => writes.put(key, value, name)?,
+            None => writes.batch.remove(key),
         }
     }
     Ok(())
@@ -124,17 +151,18 @@ fn put_plugin_kv(write: &WriteSet, batch: &mut KvBatch) -> Result<(), BatchError
 
 /// Outbox records, and the removal of each tenant's oldest: what is left is a function of what was written, wherever
 /// batches ended (I10). At most as many are removed at once as are kept.
-fn put_outbox(write: &WriteSet, state: &StateReader, batch: &mut KvBatch) -> Result<(), BatchError> {
+fn put_outbox(write: &WriteSet, state: &StateReader, writes: &mut Writes) -> Result<(), BatchError> {
     let mut newest: BTreeMap<&TenantId, OutboxWindow> = BTreeMap::new();
     for record in &write.outbox {
-        batch.put(keys::outbox(&record.tenant, record.window), record.to_bytes()?);
+        let key = keys::outbox(&record.tenant, record.window);
+        writes.put(key, record, || format!("outbox of tenant {}", record.tenant))?;
         let window = newest.entry(&record.tenant).or_insert(record.window);
         *window = record.window.max(*window);
     }
     for (tenant, newest) in newest {
         let forgotten = state.outbox_keys_below(tenant, newest.oldest_kept());
         for key in forgotten.map_err(BatchError::Store)? {
-            batch.remove(key);
+            writes.batch.remove(key);
         }
     }
     Ok(())

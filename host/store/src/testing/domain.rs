@@ -7,7 +7,7 @@ use donjon_core::branch_set::BranchSet;
 use donjon_core::command::{Command, DeadLetter};
 use donjon_core::digest::ContentDigest;
 use donjon_core::incident::{
-    Explanation, Incident, IncidentStatus, Link, Members, NameOrigin, PlaceholderValues, Visibility,
+    Explanation, Incident, IncidentStatus, Link, MemberView, Members, NameOrigin, PlaceholderValues, Visibility,
 };
 use donjon_core::outbox::{IncidentAction, OutboxRecord, OutboxWindow};
 use donjon_core::rule::{CreateOn, ResolveOn, Rule, RuleDraft, RuleError, RuleStats};
@@ -166,6 +166,11 @@ impl Draw {
             explanation,
             name_values: self.list(Draw::text),
             unlinked: self.maybe(Draw::time),
+            let_go: self.maybe(|draw| MemberView {
+                status: draw.one_of(&Status::ALL),
+                severity: draw.one_of(&Severity::ALL),
+                unresolved: draw.u32(),
+            }),
         }
     }
 

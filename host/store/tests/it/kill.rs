@@ -31,7 +31,7 @@ fn work(dir: &Path) {
     let (mut journal, _) = Journal::open(data.journal(), options()).unwrap();
     let (state, _) = State::open(data.state(), StateOptions::default()).unwrap();
     let replay = state.reader().applied().unwrap().0 + 1..journal.next_seq().0;
-    replay.for_each(|n| state.commit(&samples::write_set(n)).unwrap());
+    replay.for_each(|n| state.commit(&samples::write_set(n)).map(drop).unwrap());
     for round in 0u64.. {
         let first = journal.next_seq().0;
         let new: Vec<_> = (first..first + 1 + round % 30).map(samples::entry).collect();
@@ -39,7 +39,7 @@ fn work(dir: &Path) {
         journal.sync().unwrap();
         println!("acknowledged {}", seqs.end());
         std::io::stdout().flush().unwrap();
-        (seqs.start().0..=seqs.end().0).for_each(|n| state.commit(&samples::write_set(n)).unwrap());
+        (seqs.start().0..=seqs.end().0).for_each(|n| state.commit(&samples::write_set(n)).map(drop).unwrap());
         if round % 5 == 0 {
             state.flush().unwrap();
         }
@@ -113,7 +113,7 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
         let applied = state.reader().applied().unwrap().0;
         assert!(applied <= last, "round {round}: applied {applied} of {last}");
         let expected = State::in_memory();
-        (1..=applied).for_each(|n| expected.commit(&samples::write_set(n)).unwrap());
+        (1..=applied).for_each(|n| expected.commit(&samples::write_set(n)).map(drop).unwrap());
         let (found, expected) = (state.reader().dump().unwrap(), expected.reader().dump().unwrap());
         assert!(
             found == expected,

@@ -195,6 +195,7 @@ pub fn link(n: u64) -> Link {
         explanation,
         name_values: vec!["web-1".to_owned()],
         unlinked: (n % 4 == 3).then_some(Timestamp(NOON + n)),
+        let_go: None,
     }
 }
 

@@ -176,7 +176,7 @@ fn damage_in_a_much_rewritten_file_is_survived() {
             alerts: alerts.clone(),
             ..WriteSet::default()
         };
-        let _ = state.commit(&write).and_then(|()| state.flush());
+        let _ = state.commit(&write).and_then(|_| state.flush());
     }
 }
 
@@ -308,7 +308,9 @@ fn after_a_failed_write_or_flush_all_writes_are_refused_and_reads_go_on() {
         applied: Seq(1),
         ..WriteSet::default()
     };
-    for first in [State::flush, |state: &State| state.commit(&WriteSet::default())] {
+    for first in [State::flush, |state: &State| {
+        state.commit(&WriteSet::default()).map(drop)
+    }] {
         let state = failing();
         assert!(matches!(first(&state).unwrap_err(), CommitError::Store { .. }));
         let error = state.commit(&write).unwrap_err();

@@ -1,0 +1,203 @@
+//! The worker over a real journal and derived state in memory, without a server and without components: what becomes of
+//! entries whose records the store refuses, and that the same journal gives the same state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use donjon_core::batch::{Batch, KvValue, KvWrite, RuleReport, RuleSpec, Wants};
+use donjon_core::state::StateView;
+use donjon_core::{EventId, Fingerprint, Seq, TenantId, Timestamp};
+use donjon_runtime::{
+    CallError, Configured, CorrelateOutcome, Description, EnrichOutcome, PluginCalls, PluginCounters, PluginSet, Role,
+};
+use donjon_store::journal::{EntryBody, JournalOptions};
+use donjon_store::{Checkpoints, Journal, NewEntry, State};
+use tokio::sync::watch;
+
+use super::{CheckpointKeeper, Worker, WorkerParts};
+use crate::disk_space::DiskSpace;
+use crate::intake::Progress;
+use crate::line::LineStatus;
+use crate::plugin_kv::PendingKv;
+use crate::telemetry::Metrics;
+
+/// An enricher that writes a value for each alert, for one whose fingerprint begins with `huge` under a key that the
+/// store refuses.
+struct Writer(Description);
+
+impl PluginCalls for Writer {
+    fn name(&self) -> &str {
+        "writer"
+    }
+    fn version(&self) -> &str {
+        "1"
+    }
+    fn hash(&self) -> &str {
+        "1"
+    }
+    fn role(&self) -> Role {
+        Role::Enricher
+    }
+    fn description(&self) -> &Description {
+        &self.0
+    }
+    fn configured(&self, _: &TenantId) -> Option<Configured> {
+        None
+    }
+    fn configure(&self, _: &TenantId, _: u64, _: &[RuleSpec]) -> Result<Configured, CallError> {
+        unreachable!("no correlator")
+    }
+    fn prepare(&self, _: &TenantId, _: &[RuleSpec]) -> Result<Arc<[RuleReport]>, CallError> {
+        unreachable!("no correlator")
+    }
+    fn correlate(&self, _: Batch) -> CorrelateOutcome {
+        unreachable!("no correlator")
+    }
+    fn enrich(&self, batch: Batch) -> EnrichOutcome {
+        let write = |fingerprint: &Fingerprint| KvWrite {
+            key: match fingerprint.as_str() {
+                huge if huge.starts_with("huge") => "k".repeat(600),
+                other => other.to_owned(),
+            },
+            value: Some(KvValue {
+                bytes: vec![1],
+                expires: None,
+            }),
+        };
+        EnrichOutcome {
+            kv_writes: batch.keys.iter().map(|(_, fingerprint)| write(fingerprint)).collect(),
+            ..EnrichOutcome::default()
+        }
+    }
+    fn add_dropped(&self, _: &'static str, _: u64) {}
+    fn counters(&self) -> PluginCounters {
+        PluginCounters::default()
+    }
+}
+
+fn tenant() -> TenantId {
+    TenantId::from("t")
+}
+
+fn alert(fingerprint: &str) -> NewEntry {
+    let document = serde_json::json!({
+        "id": fingerprint, "name": "n", "fingerprint": fingerprint, "status": "firing", "severity": "low",
+        "source": ["s"], "lastReceived": "2026-11-21T10:00:00.000Z",
+    });
+    NewEntry {
+        accepted: Timestamp(1_000_000),
+        tenant: tenant(),
+        body: EntryBody::Alert {
+            event_id: EventId::from(fingerprint),
+            provider: "grafana".to_owned(),
+            api_key_name: "k".to_owned(),
+            document: serde_json::to_vec(&document).unwrap(),
+            id_generated: false,
+        },
+    }
+}
+
+/// Applies a journal with these entries into a state, in batches of at most so many.
+fn replay(entries: &[NewEntry], state: State, max_batch_entries: usize) -> Arc<State> {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::create_dir(temp.path().join("journal")).unwrap();
+    let (mut journal, _) = Journal::open(temp.path().join("journal"), JournalOptions::default()).unwrap();
+    journal.append(entries).unwrap();
+    journal.sync().unwrap();
+    let (state, metrics) = (Arc::new(state), Arc::new(Metrics::default()));
+    let disk_space = DiskSpace::new(temp.path().to_owned(), 0);
+    let checkpoints = Checkpoints::open(temp.path().join("checkpoints")).unwrap();
+    let writer = Writer(Description {
+        name: "writer".to_owned(),
+        version: "1".to_owned(),
+        about: String::new(),
+        wants: Wants::Fields(Vec::new()),
+        stateless: true,
+        takes_rules: false,
+        policies: Vec::new(),
+    });
+    let plugins = Arc::new(ArcSwap::from_pointee(PluginSet::default().with(Arc::new(writer))));
+    let line = Arc::new(LineStatus::new(BTreeMap::new(), Arc::clone(&plugins)));
+    let parts = WorkerParts {
+        state: Arc::clone(&state),
+        checkpoints: CheckpointKeeper::new(checkpoints, u64::MAX, &disk_space, &metrics),
+        journal: journal.reader(),
+        groups: crossbeam_channel::unbounded().1,
+        disk_space,
+        plugins,
+        pending_kv: PendingKv::default(),
+        stopping: tokio_util::sync::CancellationToken::new(),
+        line,
+        pause: Arc::new(|_| ()),
+        replay_to: journal.reader().last_seq(),
+        progress: Arc::new(Progress::new(journal.reader().last_seq(), Seq(0))),
+        committed: watch::channel(Seq(0)).0,
+        replayed: watch::channel(false).0,
+        metrics,
+        max_batch_entries,
+        flush_every: Duration::from_secs(60),
+    };
+    Worker::new(parts).unwrap().run().unwrap();
+    state
+}
+
+/// What is told on an alert; that no correlator is loaded at least.
+fn failure_of(state: &State, fingerprint: &str) -> Option<String> {
+    let alert = state
+        .reader()
+        .alert(&tenant(), &Fingerprint::from(fingerprint))
+        .unwrap();
+    alert.unwrap().plugin_failure
+}
+
+#[test]
+fn an_alert_that_cannot_be_stored_with_a_plugins_contribution_is_stored_without() {
+    let state = replay(&[alert("a"), alert("huge"), alert("b")], State::in_memory(), 2048);
+    assert_eq!(state.reader().applied().unwrap(), Seq(3));
+    let why = failure_of(&state, "huge").unwrap();
+    assert!(
+        why.contains("applied without plugins") && why.contains("limit 512 bytes, found 600"),
+        "{why}"
+    );
+    for untouched in ["a", "b"] {
+        let told = failure_of(&state, untouched).unwrap_or_default();
+        assert!(!told.contains("applied without plugins"), "{told}");
+        assert!(state.reader().plugin_kv_get("writer", untouched).unwrap().is_some());
+    }
+}
+
+#[test]
+fn an_entry_that_cannot_be_stored_at_all_becomes_a_dead_letter_and_the_line_goes_on() {
+    let long = "f".repeat(255);
+    let refusing = State::in_memory().refusing_records_over(600);
+    let state = replay(&[alert("a"), alert(&long), alert("b")], refusing, 2048);
+    assert_eq!(state.reader().applied().unwrap(), Seq(3));
+    let letters = state.reader().dead_letters(&tenant(), 10).unwrap();
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    let (seq, letter) = &letters[0];
+    assert_eq!((*seq, letter.provider.as_str()), (Seq(2), "grafana"));
+    assert!(letter.reason.contains("cannot be stored"), "{}", letter.reason);
+    assert_eq!(
+        state
+            .reader()
+            .alert(&tenant(), &Fingerprint::from(long.as_str()))
+            .unwrap(),
+        None
+    );
+    let told = failure_of(&state, "b").unwrap_or_default();
+    assert!(!told.contains("applied without plugins"), "{told}");
+}
+
+#[test]
+fn the_same_journal_gives_the_same_bytes_whatever_a_batch_holds() {
+    let names = ["a", "b", "huge", "a", "c", "huge2", "b", "d"];
+    let entries: Vec<NewEntry> = names.iter().cycle().take(150).map(|name| alert(name)).collect();
+    let dump = |batch| replay(&entries, State::in_memory(), batch).reader().dump().unwrap();
+    let expected = dump(1);
+    assert!(expected.len() > 10);
+    for batch in [2, 7, 2048] {
+        assert!(dump(batch) == expected, "in batches of {batch}");
+    }
+}

@@ -1,0 +1,145 @@
+//! What is done about a record that the store refuses. The caps of the domain are to keep it from happening (const
+//! assertions in `donjon-store`); should one be wrong, it costs the entry that it happens with, never the line: what is
+//! refused here would be refused at every replay.
+//!
+//! The batch is read back from the journal and applied entry by entry; an entry that is refused alone is applied again
+//! without what plugins made of it; one that is refused even then becomes a dead letter with the reason.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use donjon_core::Seq;
+use donjon_core::command::DeadLetter;
+use donjon_core::limits::MAX_ERROR_TEXT_BYTES;
+use donjon_core::text::one_line;
+use donjon_store::CommitError;
+
+use super::{Worker, WorkerError, replay, settle_waiter};
+use crate::intake::{Accepted, Applied, Item, Waiter};
+
+/// Who waits for an entry, and under which index.
+pub(super) type Waiting = Option<(Arc<Waiter>, usize)>;
+
+/// Whether plugins are asked about a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Judging {
+    /// As always.
+    ByPlugins,
+    /// By nobody, for this reason.
+    ByNobody(String),
+}
+
+/// What became of a batch.
+pub(super) enum Tried {
+    /// It is committed.
+    Applied,
+    /// The store refused a record of it. Nothing is changed.
+    Refused(Refused),
+}
+
+/// A batch that was refused.
+pub(super) struct Refused {
+    /// Its entries.
+    pub(super) first: Seq,
+    pub(super) last: Seq,
+    /// Who waits for them.
+    pub(super) waiters: HashMap<Seq, Waiting>,
+    /// Which record, and why.
+    pub(super) why: String,
+}
+
+/// The reason, if it is a record that cannot be stored; other failures are the store's.
+pub(super) fn refused_record(error: WorkerError) -> Result<String, WorkerError> {
+    match error {
+        WorkerError::Commit(error @ CommitError::Record { .. }) => {
+            Ok(one_line(&error.to_string(), MAX_ERROR_TEXT_BYTES))
+        }
+        other => Err(other),
+    }
+}
+
+impl Worker {
+    /// Applies the entries of a refused batch one by one.
+    pub(super) fn apply_each(&mut self, mut refused: Refused) -> Result<(), WorkerError> {
+        tracing::error!(
+            first = refused.first.0,
+            last = refused.last.0,
+            "a batch cannot be stored, applying its entries one by one: {}",
+            refused.why
+        );
+        let mut seq = refused.first;
+        while seq <= refused.last {
+            let Some(entry) = self.entry_again(seq, None)? else {
+                break;
+            };
+            // Damaged entries in between are skipped.
+            let found = entry.seq;
+            let waiter = refused.waiters.remove(&found).flatten();
+            self.apply_alone(Accepted { waiter, ..entry })?;
+            seq = found.next();
+        }
+        Ok(())
+    }
+
+    fn apply_alone(&mut self, entry: Accepted) -> Result<(), WorkerError> {
+        let seq = entry.seq;
+        let Tried::Refused(mut refused) = self.try_batch(vec![entry], &Judging::ByPlugins)? else {
+            return Ok(());
+        };
+        let waiter = refused.waiters.remove(&seq).flatten();
+        let Some(again) = self.entry_again(seq, waiter)? else {
+            return Ok(());
+        };
+        let reason = format!("applied without plugins: {}", refused.why);
+        let Tried::Refused(mut refused) = self.try_batch(vec![again], &Judging::ByNobody(reason))? else {
+            tracing::error!(
+                seq = seq.0,
+                "alert cannot be stored with what plugins made of it: {}",
+                refused.why
+            );
+            return Ok(());
+        };
+        let waiter = refused.waiters.remove(&seq).flatten();
+        match self.entry_again(seq, waiter)? {
+            Some(entry) => self.put_aside(entry, &refused.why),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps an entry that cannot be applied as a dead letter.
+    fn put_aside(&mut self, entry: Accepted, why: &str) -> Result<(), WorkerError> {
+        tracing::error!(
+            seq = entry.seq.0,
+            "entry cannot be stored; it is kept as a dead letter: {why}"
+        );
+        let provider = match entry.item {
+            Item::Alert(new) => new.provider,
+            Item::DeadLetter { provider, .. } => provider,
+            Item::Command { .. } => String::new(),
+        };
+        let reason = format!("accepted, but what it makes cannot be stored: {why}");
+        let letter = DeadLetter {
+            reason: one_line(&reason, MAX_ERROR_TEXT_BYTES),
+            accepted: entry.at,
+            provider,
+        };
+        let failure = Some(letter.reason.clone());
+        self.working.put_dead_letter(&entry.tenant, entry.seq, letter);
+        self.commit(entry.seq)?;
+        let applied = Applied::Event {
+            outcome: "invalid",
+            incidents: Vec::new(),
+            failure,
+        };
+        settle_waiter(entry.waiter, applied);
+        Ok(())
+    }
+
+    /// The entry at a position, or the next one that reads, as it was accepted.
+    fn entry_again(&self, seq: Seq, waiter: Waiting) -> Result<Option<Accepted>, WorkerError> {
+        let read = self.parts.journal.read_from(seq, 1, usize::MAX);
+        let read = read.map_err(|error| WorkerError::Journal(error.to_string()))?;
+        let entry = read.into_iter().next().and_then(replay::accepted);
+        Ok(entry.map(|entry| Accepted { waiter, ..entry }))
+    }
+}
