@@ -157,6 +157,11 @@ mod tests {
         assert!(kv::cas("b", None, b"v").unwrap());
         assert!(matches!(kv::set(&"k".repeat(513), b"", None), Err(Error::Quota(_))));
         assert!(matches!(kv::set("k", &vec![0; 65_537], None), Err(Error::Quota(_))));
+        for key in 0..1_001 {
+            kv::set(&format!("many/{key:04}"), b"", None).unwrap();
+        }
+        assert_eq!(kv::scan("many/", None, 1_000).unwrap().len(), 1_000);
+        assert!(matches!(kv::scan("many/", None, 1_001), Err(Error::Quota(_))));
     }
 
     #[test]

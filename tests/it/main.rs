@@ -9,6 +9,7 @@ mod event_stream;
 mod foreign_verdicts;
 mod full_disk;
 mod guests;
+mod hostile_guests;
 mod monitoring;
 mod plugin_directory;
 mod reading;

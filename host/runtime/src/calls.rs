@@ -50,6 +50,9 @@ pub trait PluginCalls: Send + Sync {
         MOST_ALERTS
     }
 
+    /// Whether alerts wait for it: then its failures are looked into to the end, however long that takes.
+    fn set_required(&self, _required: bool) {}
+
     /// Judges a batch. Never fails as a whole: what goes wrong is said alert by alert.
     fn correlate(&self, batch: Batch) -> CorrelateOutcome;
 

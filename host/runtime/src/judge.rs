@@ -10,17 +10,10 @@ use std::time::{Duration, Instant};
 use crate::errors::{CallError, Reaction};
 use crate::limits::Limits;
 
-/// Calls a plugin for the alerts of a range.
-pub(crate) trait JudgeCall {
-    type Answer;
-
-    fn call(&mut self, range: Range<usize>) -> impl Future<Output = Result<Self::Answer, CallError>> + Send;
-}
-
 /// How long failures of a plugin are looked into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// Until every alert to blame is found: what evaluates the rules of people is never given up for being slow.
+    /// Until every alert to blame is found: what alerts wait for is never given up for being slow.
     Long,
     /// Until the first second is spent.
     Short,
@@ -169,6 +162,13 @@ impl Strikes {
             self.until = Some(now + after.min(limits.back_off_longest));
         }
     }
+}
+
+/// Calls a plugin for the alerts of a range.
+pub(crate) trait JudgeCall {
+    type Answer;
+
+    fn call(&mut self, range: Range<usize>) -> impl Future<Output = Result<Self::Answer, CallError>> + Send;
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub struct Limits {
     pub start_cpu: Duration,
     /// Time each of these may take. 10 s.
     pub start_wall: Duration,
-    /// How long a slice waits for the next instance of a plugin that broke, unless it evaluates the rules of people; one
+    /// How long a slice waits for the next instance of a plugin that broke, unless it is required; one
     /// that needs longer comes later, and the slice goes on without it. 250 ms.
     pub restart_wait: Duration,
     /// Time that taking the rules of one tenant may compute: thousands of conditions are compiled in it. 10 s.
@@ -90,7 +90,7 @@ pub struct Limits {
     /// Failed calls after which the rest of a slice is given up. Isolating one alert of 512 takes 11. 64.
     pub failed_calls_per_slice: u32,
     /// Time spent on failed calls after which the rest of a slice is given up, and the plugin left alone for a while; not
-    /// for a plugin that evaluates the rules of people. 1 s.
+    /// for a required plugin. 1 s.
     pub failure_time_per_slice: Duration,
     /// Slices given up in a row after which a plugin is left alone for a while. 3.
     pub strikes: u32,

@@ -2,6 +2,7 @@
 //! calls it; it hands back proposals and never changes anything (I5).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use donjon_core::TenantId;
@@ -67,6 +68,8 @@ pub struct Plugin {
     lanes: Lanes,
     counters: Counters,
     pace: Pace,
+    /// As the host says; at first whether it evaluates the rules of people.
+    required: AtomicBool,
     /// For the worker, which is a thread of its own and waits for each call.
     runtime: tokio::runtime::Handle,
 }
@@ -106,6 +109,7 @@ impl Plugin {
         } = started;
         let per_tenant = description.stateless && description.takes_rules;
         let lanes = Lanes::new(per_tenant, instance, state);
+        let required = AtomicBool::new(description.takes_rules);
         Plugin {
             name,
             compiled,
@@ -115,6 +119,7 @@ impl Plugin {
             lanes,
             counters: Counters::default(),
             pace: Pace::default(),
+            required,
             runtime: tokio::runtime::Handle::current(),
         }
     }
@@ -377,7 +382,7 @@ impl Plugin {
     }
 
     fn patience(&self) -> Patience {
-        match self.takes_rules() {
+        match self.required.load(Ordering::Relaxed) {
             true => Patience::Long,
             false => Patience::Short,
         }
@@ -456,6 +461,10 @@ impl PluginCalls for Plugin {
 
     fn slice_alerts(&self) -> usize {
         self.slice_alerts()
+    }
+
+    fn set_required(&self, required: bool) {
+        self.required.store(required, Ordering::Relaxed);
     }
 
     fn correlate(&self, batch: Batch) -> CorrelateOutcome {

@@ -90,6 +90,7 @@ impl Stage<'_> {
         mut call: impl FnMut(&mut Self) -> Attempt<T>,
     ) -> Result<T, Interrupted> {
         let required = self.line.policy(plugin) == Policy::Required;
+        plugin.set_required(required);
         let (mut attempts, mut pause) = (0, FIRST_PAUSE);
         loop {
             let attempt = call(self);

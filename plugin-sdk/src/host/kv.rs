@@ -32,7 +32,8 @@ pub fn delete(key: &str) -> Result<(), Error> {
     backend::kv::delete(key)
 }
 
-/// Entries whose keys start with `prefix`, in byte order, after the key `after`, at most `limit`.
+/// Entries whose keys start with `prefix`, in byte order, after the key `after`, at most `limit`: all of them, or a
+/// `Quota` error where that is more than 1,000 entries or 1 MiB. Ask for fewer then, each time after the last key found.
 pub fn scan(prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Entry>, Error> {
     backend::kv::scan(prefix, after, limit)
 }

@@ -39,6 +39,8 @@ pub(crate) mod kv {
 
     const KEY_BYTES: usize = 512;
     const VALUE_BYTES: usize = 64 * 1024;
+    const SCAN_ENTRIES: usize = 1_000;
+    const SCAN_BYTES: usize = 1 << 20;
 
     fn live<'a>(host: &'a Host, key: &str) -> Option<&'a Vec<u8>> {
         host.kv
@@ -105,7 +107,7 @@ pub(crate) mod kv {
             _ => Bound::Included(prefix),
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Ok(with(|host| {
+        let found: Vec<Entry> = with(|host| {
             host.kv
                 .range::<str, _>((start, Bound::Unbounded))
                 .take_while(|(key, _)| key.starts_with(prefix))
@@ -116,7 +118,15 @@ pub(crate) mod kv {
                     value: stored.value.clone(),
                 })
                 .collect()
-        }))
+        });
+        let bytes: usize = found.iter().map(|entry| entry.key.len() + entry.value.len()).sum();
+        if found.len() > SCAN_ENTRIES || bytes > SCAN_BYTES {
+            return Err(Error::Quota(format!(
+                "a scan finds more than {SCAN_ENTRIES} entries or {SCAN_BYTES} bytes; ask for fewer, each time after the last one: {} entries, {bytes} bytes",
+                found.len()
+            )));
+        }
+        Ok(found)
     }
 }
 
