@@ -372,6 +372,8 @@ fn longest_function(text: &str) -> Option<(String, usize)> {
         ]
         .iter()
         .any(|begin| line.starts_with(begin))
+            // One of a trait may have no body.
+            && !line.ends_with(';')
     });
     let length = |(at, line): (usize, &&str)| {
         let indent = line.len() - line.trim_start().len();

@@ -13,7 +13,7 @@ pub fn as_rules(tenant: &TenantId, plugins: &PluginSet) -> Vec<Rule> {
         .iter()
         .filter(|plugin| plugin.role() == Role::Correlator);
     correlators
-        .flat_map(|plugin| plugin_rules(tenant, plugin.as_ref()))
+        .flat_map(|plugin| as_rules_of(tenant, plugin.as_ref()))
         .collect()
 }
 
@@ -22,7 +22,8 @@ pub fn policy_id(plugin: &str, policy: &RuleId) -> RuleId {
     RuleId::from(format!("{plugin}/{policy}"))
 }
 
-fn plugin_rules(tenant: &TenantId, plugin: &dyn PluginCalls) -> Vec<Rule> {
+/// The policies of one plugin.
+pub fn as_rules_of(tenant: &TenantId, plugin: &dyn PluginCalls) -> Vec<Rule> {
     let mut rules = Vec::new();
     for policy in &plugin.description().policies {
         match policy_from_json(&policy.settings, plugin.name()) {

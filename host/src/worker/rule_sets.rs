@@ -267,3 +267,7 @@ fn say(plugin: &str, trouble: &RuleTrouble) {
         tracing::warn!(plugin, %rule, "plugin refused a rule: {why}");
     }
 }
+
+#[cfg(test)]
+#[path = "rule_sets_tests.rs"]
+mod tests;
