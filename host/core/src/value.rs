@@ -192,15 +192,19 @@ impl Value {
     }
 }
 
-/// Splits a dotted attribute path. A backslash keeps the next character as it is, so `labels.a\.b` names the label `a.b`.
+/// Splits a dotted attribute path. A backslash before a dot or a backslash keeps it as it is, so `labels.a\.b` names the label `a.b`; before
+/// anything else it stands for itself. `donjon_expr::path` splits the same way (the table `path_cases.txt`).
 #[must_use]
 pub fn split_path(path: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
-    let mut chars = path.chars();
+    let mut chars = path.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
             '.' => parts.push(String::new()),
-            '\\' => push_last(&mut parts, chars.next().unwrap_or('\\')),
+            '\\' => push_last(
+                &mut parts,
+                chars.next_if(|next| matches!(next, '.' | '\\')).unwrap_or('\\'),
+            ),
             c => push_last(&mut parts, c),
         }
     }
@@ -224,6 +228,16 @@ mod tests {
         check(r"labels.a\.b", &["labels", "a.b"]);
         check("", &[""]);
         check("a..b", &["a", "", "b"]);
+    }
+
+    #[test]
+    fn paths_split_as_those_of_conditions_do() {
+        let cases = include_str!("../../../plugin-sdk/expr/tests/common/path_cases.txt");
+        for case in cases.lines().filter(|line| !line.starts_with('#')) {
+            let (path, keys) = case.split_once(" => ").unwrap();
+            let expected: Vec<&str> = keys.split('|').skip(1).collect();
+            assert_eq!(split_path(path), expected, "{path}");
+        }
     }
 
     #[test]

@@ -6,8 +6,7 @@ use crate::compare::whole;
 use crate::error::{Budget, EvalError};
 use crate::time::{Duration, Timestamp};
 use crate::tree::ArithmeticOperator::{self, Add, Divide, Multiply, Remainder, Subtract};
-use crate::value::{Value, int_to_double};
-use std::borrow::Cow;
+use crate::value::{Text, Value, int_to_double};
 use std::rc::Rc;
 
 /// The result of an operator. Whole numbers of different types meet in the signed type, a whole number and a double in double.
@@ -25,7 +24,7 @@ pub(crate) fn apply<'a>(
         (Value::Uint(left), _, Value::Uint(right)) => unsigned(left, right, operator).map(Value::Uint),
         (Value::Text(left), Add, Value::Text(right)) => {
             budget.spend_bytes(left.len().saturating_add(right.len()))?;
-            Ok(Value::Text(Cow::Owned(left.into_owned() + &right)))
+            Ok(Value::Text(Text::from([&*left, &*right].concat())))
         }
         (Value::List(left), Add, Value::List(right)) => {
             budget.spend(left.len().saturating_add(right.len()))?;

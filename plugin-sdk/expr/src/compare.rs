@@ -15,13 +15,24 @@ pub(crate) fn equal(
     by: Comparison,
     budget: &mut Budget,
 ) -> Result<bool, EvalError> {
-    if by == Comparison::Severity {
-        return Ok(equal_severity(left, right));
-    }
     match (left, right) {
-        (Value::List(left), Value::List(right)) => equal_lists(left, right, budget),
-        (Value::Map(left), Value::Map(right)) => equal_maps(left, right, budget),
-        _ => Ok(equal_scalars(left, right)),
+        (Value::List(left), Value::List(right)) if by == Comparison::Plain => equal_lists(left, right, budget),
+        (Value::Map(left), Value::Map(right)) if by == Comparison::Plain => equal_maps(left, right, budget),
+        _ => {
+            spend_for_equality(left, right, budget)?;
+            Ok(match by {
+                Comparison::Plain => equal_scalars(left, right),
+                Comparison::Severity => equal_severity(left, right),
+            })
+        }
+    }
+}
+
+/// Texts are read to their end only if they are of one length.
+fn spend_for_equality(left: &Value<'_>, right: &Value<'_>, budget: &mut Budget) -> Result<(), EvalError> {
+    match (left, right) {
+        (Value::Text(left), Value::Text(right)) if left.len() == right.len() => budget.spend_bytes(left.len()),
+        _ => Ok(()),
     }
 }
 
@@ -29,7 +40,7 @@ pub(crate) fn equal(
 pub(crate) fn equal_scalars(left: &Value<'_>, right: &Value<'_>) -> bool {
     match (left, right) {
         (Value::Null, Value::Null) => true,
-        (Value::Text(left), Value::Text(right)) => left == right,
+        (Value::Text(left), Value::Text(right)) => **left == **right,
         (Value::Bool(left), Value::Bool(right)) => left == right,
         (Value::Timestamp(left), Value::Timestamp(right)) => left == right,
         (Value::Duration(left), Value::Duration(right)) => left == right,
@@ -102,15 +113,17 @@ pub(crate) fn find<'m, 'a>(
 ) -> Result<Option<&'m Value<'a>>, EvalError> {
     budget.spend(1 + entries.len() / 8)?;
     let is_key = |candidate: &Value<'_>| match (candidate, key) {
-        (Value::Text(candidate), Value::Text(key)) => candidate == key,
+        (Value::Text(candidate), Value::Text(key)) => **candidate == **key,
         (Value::Text(_), _) | (_, Value::Text(_)) => false,
         _ => equal_scalars(candidate, key),
     };
-    Ok(entries
-        .iter()
-        .rev()
-        .find(|(candidate, _)| is_key(candidate))
-        .map(|(_, value)| value))
+    for (candidate, value) in entries.iter().rev() {
+        spend_for_equality(candidate, key, budget)?;
+        if is_key(candidate) {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether one value stands in the order that an operator asks for.
@@ -119,9 +132,13 @@ pub(crate) fn ordered(
     right: &Value<'_>,
     by: Comparison,
     operator: OrderOperator,
+    budget: &mut Budget,
 ) -> Result<bool, EvalError> {
     if left.is_null() || right.is_null() {
         return Err(EvalError::NullOperand);
+    }
+    if let (Value::Text(left), Value::Text(right)) = (left, right) {
+        budget.spend_bytes(left.len().min(right.len()))?;
     }
     let order = match by {
         Comparison::Plain => order(left, right, operator)?,
@@ -144,7 +161,7 @@ pub(crate) fn ordered(
 /// The order of two values of comparable types; `None` if one is not a number (NaN).
 fn order(left: &Value<'_>, right: &Value<'_>, operator: OrderOperator) -> Result<Option<Ordering>, EvalError> {
     match (left, right) {
-        (Value::Text(left), Value::Text(right)) => Ok(Some(left.cmp(right))),
+        (Value::Text(left), Value::Text(right)) => Ok(Some((**left).cmp(&**right))),
         (Value::Bool(left), Value::Bool(right)) => Ok(Some(left.cmp(right))),
         (Value::Timestamp(left), Value::Timestamp(right)) => Ok(Some(left.cmp(right))),
         (Value::Duration(left), Value::Duration(right)) => Ok(Some(left.cmp(right))),

@@ -5,8 +5,7 @@
 use crate::error::{Budget, EvalError};
 use crate::time::{Duration, Timestamp};
 use crate::tree::Function;
-use crate::value::{Value, double_to_int, int_to_double};
-use std::borrow::Cow;
+use crate::value::{Text, Value, double_to_int, int_to_double};
 
 /// Calls a function on a value.
 pub(crate) fn call<'a>(function: Function, value: Value<'a>, budget: &mut Budget) -> Result<Value<'a>, EvalError> {
@@ -56,7 +55,7 @@ fn size<'a>(value: &Value<'_>) -> Result<Value<'a>, EvalError> {
 
 fn letters<'a>(function: Function, value: &Value<'a>, change: fn(&str) -> String) -> Result<Value<'a>, EvalError> {
     match value {
-        Value::Text(text) => Ok(Value::Text(Cow::Owned(change(text)))),
+        Value::Text(text) => Ok(Value::Text(Text::from(change(text)))),
         other => refuse(function, other),
     }
 }
@@ -70,7 +69,7 @@ fn int<'a>(value: &Value<'_>) -> Result<Value<'a>, EvalError> {
             .and_then(|int| i64::try_from(int).ok())
             .map(Value::Int)
             .ok_or_else(|| fail(double)),
-        Value::Text(text) => text.parse().map(Value::Int).map_err(|_| fail(text)),
+        Value::Text(text) => text.parse().map(Value::Int).map_err(|_| fail(&&**text)),
         Value::Timestamp(timestamp) => Ok(Value::Int(timestamp.seconds())),
         other => refuse(Function::Int, other),
     }
@@ -88,7 +87,7 @@ fn uint<'a>(value: &Value<'_>) -> Result<Value<'a>, EvalError> {
                 .map(Value::Uint)
                 .ok_or_else(|| fail(double))
         }
-        Value::Text(text) => text.parse().map(Value::Uint).map_err(|_| fail(text)),
+        Value::Text(text) => text.parse().map(Value::Uint).map_err(|_| fail(&&**text)),
         other => refuse(Function::Uint, other),
     }
 }
@@ -101,7 +100,7 @@ fn double<'a>(value: &Value<'_>) -> Result<Value<'a>, EvalError> {
         Value::Text(text) => text
             .parse()
             .map(Value::Double)
-            .map_err(|_| failed(Function::Double, text)),
+            .map_err(|_| failed(Function::Double, &&**text)),
         other => refuse(Function::Double, other),
     }
 }
@@ -117,13 +116,13 @@ fn text(value: Value<'_>) -> Result<Value<'_>, EvalError> {
         Value::Duration(duration) => duration.to_string(),
         other => return refuse(Function::Text, &other),
     };
-    Ok(Value::Text(Cow::Owned(text)))
+    Ok(Value::Text(Text::from(text)))
 }
 
 fn bool<'a>(value: &Value<'_>) -> Result<Value<'a>, EvalError> {
     match value {
         Value::Bool(bool) => Ok(Value::Bool(*bool)),
-        Value::Text(text) => match text.as_ref() {
+        Value::Text(text) => match &**text {
             "true" | "True" | "TRUE" | "t" | "1" => Ok(Value::Bool(true)),
             "false" | "False" | "FALSE" | "f" | "0" => Ok(Value::Bool(false)),
             other => Err(failed(Function::Bool, &other)),
@@ -138,7 +137,7 @@ fn timestamp<'a>(value: &Value<'_>) -> Result<Value<'a>, EvalError> {
         Value::Timestamp(timestamp) => Ok(Value::Timestamp(*timestamp)),
         Value::Text(text) => Timestamp::parse(text)
             .map(Value::Timestamp)
-            .ok_or_else(|| failed(Function::Timestamp, text)),
+            .ok_or_else(|| failed(Function::Timestamp, &&**text)),
         Value::Int(int) => Timestamp::from_seconds(*int)
             .map(Value::Timestamp)
             .ok_or_else(|| failed(Function::Timestamp, int)),
@@ -151,7 +150,7 @@ fn duration<'a>(value: &Value<'_>) -> Result<Value<'a>, EvalError> {
         Value::Duration(duration) => Ok(Value::Duration(*duration)),
         Value::Text(text) => Duration::parse(text)
             .map(Value::Duration)
-            .ok_or_else(|| failed(Function::Duration, text)),
+            .ok_or_else(|| failed(Function::Duration, &&**text)),
         other => refuse(Function::Duration, other),
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Must not know: how either is shown or counted; that is the business of host and plugin.
 
-use crate::limits::DEFAULT_STEPS;
+use crate::limits::{DEFAULT_STEPS, STEPS_PER_QUESTION};
 use crate::value::Kind;
 use std::fmt;
+use std::sync::Arc;
 
 /// One reason why a source is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -92,8 +93,11 @@ pub enum EvalError {
     #[error("attribute is not readable as json: {0}")]
     Json(&'static str),
     /// The evaluation used more steps than its budget.
-    #[error("evaluation is too expensive, use smaller lists or fewer nested macros: budget exceeded")]
+    #[error("evaluation is too expensive, use smaller lists, simpler patterns or fewer nested macros: budget exceeded")]
     BudgetExceeded,
+    /// The caller's interrupt ended the evaluation.
+    #[error("evaluation was ended before it was done: interrupted")]
+    Interrupted,
 }
 
 impl EvalError {
@@ -116,34 +120,91 @@ fn shorten(text: &str) -> Box<str> {
     text.chars().take(40).collect::<String>().into_boxed_str()
 }
 
+/// Asks whether an evaluation is still wanted; true ends it.
+type Interrupt = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// The steps one evaluation may still use. Shared by the caller across evaluations if it wants to bound their sum.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Budget {
+    /// Steps until the next question, all that are left where nobody asks.
     steps: u32,
+    /// Steps beyond those.
+    reserve: u32,
+    interrupt: Option<Interrupt>,
+    interrupted: bool,
 }
 
 impl Budget {
-    /// A budget of so many steps (see [`DEFAULT_STEPS`] for what a step is).
+    /// A budget of so many steps (see [`crate::limits::DEFAULT_STEPS`] for what a step is).
     pub fn new(steps: u32) -> Self {
-        Self { steps }
+        Self {
+            steps,
+            reserve: 0,
+            interrupt: None,
+            interrupted: false,
+        }
+    }
+
+    /// A budget that also ends when `interrupt` says so, which it is asked every [`STEPS_PER_QUESTION`] steps. For evaluations that nothing
+    /// else ends: a host that runs conditions by itself asks a clock there, and whether anybody still waits.
+    pub fn interruptible(steps: u32, interrupt: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        let first = steps.min(STEPS_PER_QUESTION);
+        Self {
+            steps: first,
+            reserve: steps - first,
+            interrupt: Some(Arc::new(interrupt)),
+            interrupted: false,
+        }
     }
 
     /// Steps that are left.
     pub fn remaining(&self) -> u32 {
-        self.steps
+        self.steps.saturating_add(self.reserve)
+    }
+
+    /// Whether it ended because it was told to, rather than because it was used up.
+    pub fn was_interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// Takes steps, or fails and leaves nothing, so that an absorbed failure cannot go on for free.
     #[inline]
     pub(crate) fn spend(&mut self, steps: usize) -> Result<(), EvalError> {
+        match u32::try_from(steps)
+            .ok()
+            .and_then(|steps| self.steps.checked_sub(steps))
+        {
+            Some(left) => {
+                self.steps = left;
+                Ok(())
+            }
+            None => self.ask(steps),
+        }
+    }
+
+    /// Takes steps beyond the next question.
+    #[cold]
+    fn ask(&mut self, steps: usize) -> Result<(), EvalError> {
+        self.interrupted = self.interrupted || self.interrupt.as_ref().is_some_and(|interrupt| interrupt());
         let left = u32::try_from(steps)
             .ok()
-            .and_then(|steps| self.steps.checked_sub(steps));
-        self.steps = left.unwrap_or(0);
-        if left.is_some() {
-            Ok(())
+            .and_then(|steps| self.remaining().checked_sub(steps))
+            .filter(|_| !self.interrupted);
+        let Some(left) = left else {
+            return Err(self.exhaust());
+        };
+        self.steps = left.min(STEPS_PER_QUESTION);
+        self.reserve = left - self.steps;
+        Ok(())
+    }
+
+    /// Nothing is left from here on.
+    pub(crate) fn exhaust(&mut self) -> EvalError {
+        (self.steps, self.reserve) = (0, 0);
+        if self.interrupted {
+            EvalError::Interrupted
         } else {
-            Err(EvalError::BudgetExceeded)
+            EvalError::BudgetExceeded
         }
     }
 
@@ -160,8 +221,14 @@ impl Default for Budget {
     }
 }
 
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Budget({self})")
+    }
+}
+
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} steps left", self.steps)
+        write!(f, "{} steps left", self.remaining())
     }
 }

@@ -8,10 +8,10 @@ use crate::compare::{equal, equal_scalars, find, ordered};
 use crate::convert;
 use crate::error::{Budget, EvalError};
 use crate::json;
+use crate::limits::MAX_SOURCE_BYTES;
 use crate::tree::{Comparison, EqualsText, Fold, Node, Pair, TextTest};
-use crate::value::{Constant, Value, double_to_int};
+use crate::value::{Constant, Text, Value, double_to_int};
 use crate::{Attributes, Datum};
-use std::borrow::Cow;
 use std::rc::Rc;
 
 type Outcome<'a> = Result<Value<'a>, EvalError>;
@@ -22,6 +22,8 @@ pub(crate) struct Machine<'a, 'b, A> {
     columns: &'a [String],
     /// Two slots for each macro around the current node. An accumulator may hold an error that a later element absorbs.
     locals: Vec<Outcome<'a>>,
+    /// Columns that were JSON, parsed, by their index: a macro that reads one in every round parses it once. Empty until there is one.
+    parsed: Vec<Option<Value<'a>>>,
     budget: &'b mut Budget,
 }
 
@@ -31,6 +33,7 @@ impl<'a, 'b, A: Attributes> Machine<'a, 'b, A> {
             attributes,
             columns,
             locals: Vec::new(),
+            parsed: Vec::new(),
             budget,
         }
     }
@@ -44,10 +47,9 @@ impl<'a, 'b, A: Attributes> Machine<'a, 'b, A> {
             Node::Or(sides) => self.logic(sides, true),
             Node::Not(operand) => self.test(operand).map(|bool| !bool),
             Node::TextTest(sides, test) => self.text_test(sides, *test),
-            Node::Matches(text, regex) => {
+            Node::Matches(text, pattern) => {
                 let text = self.text(text, "matches")?;
-                self.budget.spend_bytes(text.len().saturating_mul(4))?;
-                Ok(regex.is_match(&text))
+                pattern.is_match(&text, self.budget)
             }
             Node::Equals { sides, by, negated } => {
                 let (left, right) = self.pair(sides)?;
@@ -55,7 +57,7 @@ impl<'a, 'b, A: Attributes> Machine<'a, 'b, A> {
             }
             Node::Order { sides, by, operator } => {
                 let (left, right) = self.pair(sides)?;
-                ordered(&left, &right, *by, *operator)
+                ordered(&left, &right, *by, *operator, self.budget)
             }
             Node::In(sides, by) => self.contained(sides, *by),
             Node::InTexts(subject, texts) => self.in_texts(subject, texts),
@@ -92,7 +94,7 @@ impl<'a, 'b, A: Attributes> Machine<'a, 'b, A> {
             Node::Negate(operand) => arithmetic::negate(&self.value(operand)?),
             Node::Select(base, key) => {
                 let base = self.value(base)?;
-                self.entry(&base, &Value::Text(Cow::Borrowed(key)))
+                self.entry(&base, &Value::Text(Text::Lent(key)))
             }
             Node::Index(sides) => self.index(sides),
             Node::List(elements) => self.list(elements),
@@ -120,9 +122,24 @@ impl<'a, 'b, A: Attributes> Machine<'a, 'b, A> {
     #[inline(never)]
     fn attribute(&mut self, column: usize) -> Outcome<'a> {
         match self.fetch(column) {
-            Datum::Json(text) => json::parse(text, self.budget),
+            Datum::Json(text) => self.json(column, text),
             scalar => Ok(scalar_of(scalar)),
         }
+    }
+
+    /// A list or object, parsed at its first mention in this evaluation.
+    fn json(&mut self, column: usize, text: &'a str) -> Outcome<'a> {
+        if let Some(Some(value)) = self.parsed.get(column) {
+            return Ok(value.clone());
+        }
+        let value = json::parse(text, self.budget)?;
+        if self.parsed.is_empty() {
+            self.parsed.resize(self.columns.len(), None);
+        }
+        if let Some(slot) = self.parsed.get_mut(column) {
+            *slot = Some(value.clone());
+        }
+        Ok(value)
     }
 
     /// `source` as a list; a text is a list of one.
@@ -138,12 +155,18 @@ impl<'a, 'b, A: Attributes> Machine<'a, 'b, A> {
     #[inline]
     fn equals_text(&mut self, equals: &EqualsText) -> Result<bool, EvalError> {
         let found = match (self.fetch(equals.column), equals.by) {
-            (Datum::Text(text), Comparison::Plain) => *text == *equals.text,
-            (Datum::Text(text), Comparison::Severity) => text.eq_ignore_ascii_case(&equals.text),
+            (Datum::Text(text), _) if text.len() != equals.text.len() => false,
+            (Datum::Text(text), by) => {
+                self.budget.spend_bytes(text.len())?;
+                match by {
+                    Comparison::Plain => *text == *equals.text,
+                    Comparison::Severity => text.eq_ignore_ascii_case(&equals.text),
+                }
+            }
             (Datum::Null | Datum::Json(_), _) => false,
             (scalar, by) => equal(
                 &scalar_of(scalar),
-                &Value::Text(Cow::Borrowed(&equals.text)),
+                &Value::Text(Text::Lent(&equals.text)),
                 by,
                 self.budget,
             )?,
@@ -168,13 +191,12 @@ impl<'a, 'b, A: Attributes> Machine<'a, 'b, A> {
 
     /// A node that must be a text.
     #[inline]
-    fn text(&mut self, node: &'a Node, function: &'static str) -> Result<Cow<'a, str>, EvalError> {
+    fn text(&mut self, node: &'a Node, function: &'static str) -> Result<Text<'a>, EvalError> {
         match node {
-            Node::Constant(Constant::Text(text)) => Ok(Cow::Borrowed(text)),
+            Node::Constant(Constant::Text(text)) => Ok(Text::Lent(text)),
             Node::Attribute(column) => match self.fetch(*column) {
-                Datum::Text(text) => Ok(Cow::Borrowed(text)),
-                Datum::Json(text) => text_of(json::parse(text, self.budget)?, function),
-                scalar => text_of(scalar_of(scalar), function),
+                Datum::Text(text) => Ok(Text::Lent(text)),
+                _ => text_of(self.attribute(*column)?, function),
             },
             other => text_of(self.value(other)?, function),
         }
@@ -183,7 +205,10 @@ impl<'a, 'b, A: Attributes> Machine<'a, 'b, A> {
     fn text_test(&mut self, sides: &'a Pair, test: TextTest) -> Result<bool, EvalError> {
         let text = self.text(&sides.0, test.name())?;
         let part = self.text(&sides.1, test.name())?;
-        self.budget.spend_bytes(text.len())?;
+        self.budget.spend_bytes(match test {
+            TextTest::Contains => text.len().saturating_add(part.len()),
+            TextTest::StartsWith | TextTest::EndsWith => text.len().min(part.len()),
+        })?;
         Ok(match test {
             TextTest::Contains => text.contains(&*part),
             TextTest::StartsWith => text.starts_with(&*part),
@@ -235,12 +260,16 @@ impl<'a, 'b, A: Attributes> Machine<'a, 'b, A> {
     #[inline(never)]
     fn in_texts(&mut self, subject: &'a Node, texts: &'a [Box<str>]) -> Result<bool, EvalError> {
         match self.value(subject)? {
-            Value::Text(text) => Ok(texts.binary_search_by(|candidate| (**candidate).cmp(&*text)).is_ok()),
+            Value::Text(text) => {
+                // All candidates together are a part of the source.
+                self.budget.spend_bytes(text.len().min(MAX_SOURCE_BYTES))?;
+                Ok(texts.binary_search_by(|candidate| (**candidate).cmp(&*text)).is_ok())
+            }
             other => {
                 self.budget.spend(texts.len())?;
                 Ok(texts
                     .iter()
-                    .any(|text| equal_scalars(&other, &Value::Text(Cow::Borrowed(text)))))
+                    .any(|text| equal_scalars(&other, &Value::Text(Text::Lent(text)))))
             }
         }
     }
@@ -360,12 +389,12 @@ fn scalar_of(datum: Datum<'_>) -> Value<'_> {
         Datum::Bool(bool) => Value::Bool(bool),
         Datum::Int(int) => Value::Int(int),
         Datum::Float(double) => Value::Double(double),
-        Datum::Text(text) => Value::Text(Cow::Borrowed(text)),
+        Datum::Text(text) => Value::Text(Text::Lent(text)),
         Datum::Null | Datum::Json(_) => Value::Null,
     }
 }
 
-fn text_of<'a>(value: Value<'a>, function: &'static str) -> Result<Cow<'a, str>, EvalError> {
+fn text_of<'a>(value: Value<'a>, function: &'static str) -> Result<Text<'a>, EvalError> {
     match value {
         Value::Text(text) => Ok(text),
         Value::Null => Err(EvalError::NullOperand),

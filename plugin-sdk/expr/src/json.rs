@@ -5,8 +5,7 @@
 
 use crate::error::{Budget, EvalError};
 use crate::limits::MAX_JSON_DEPTH;
-use crate::value::Value;
-use std::borrow::Cow;
+use crate::value::{Text, Value};
 use std::rc::Rc;
 
 /// Parses one JSON document. Costs a step for each value and for each 32 bytes.
@@ -141,19 +140,19 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// A text; the reader stands on its opening quote.
-    fn string(&mut self) -> Result<Cow<'a, str>, EvalError> {
+    fn string(&mut self) -> Result<Text<'a>, EvalError> {
         self.at += 1;
         let plain = self.plain();
         if self.peek() == Some(b'"') {
             self.at += 1;
-            return Ok(Cow::Borrowed(plain));
+            return Ok(Text::Lent(plain));
         }
         let mut text = plain.to_owned();
         loop {
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(Cow::Owned(text));
+                    return Ok(Text::from(text));
                 }
                 Some(b'\\') => text.push(self.escape()?),
                 Some(_) => text.push_str(self.plain()),

@@ -8,6 +8,15 @@
 //!   no error. `in null` is false, `has(a.null)` is false, a list index past the end is null.
 //! * `severity` is compared by rank or name, `source` as its first element, or as the whole list where a list is wanted.
 //! * `&&` and `||` absorb errors in either order, as the specification of CEL says.
+//!
+//! Besides these, what the specification of CEL says otherwise:
+//!
+//! * Numbers of different types meet: `1 + 1.0` is 2.0, `1 + 1u` is 2; a number equals the text it prints as.
+//! * `string(1e21)` prints all digits. Of equal keys in a map the last counts.
+//! * `timestamp()` also takes a blank for the `T`, no offset (UTC) and a second 60.
+//! * `\w`, `\d`, `\s` and `\b` of `matches()` know all of Unicode, where RE2 knows ASCII. A pattern whose automaton would grow faster than it
+//!   reads fails instead of running long.
+//! * All branches of an expression share one budget of steps for one alert; beyond it the evaluation fails, which is an error and no match.
 
 mod arithmetic;
 mod check;
@@ -25,6 +34,7 @@ mod lower_call;
 mod names;
 mod parse;
 pub mod path;
+mod pattern;
 mod scan;
 mod time;
 mod tree;
@@ -99,6 +109,11 @@ impl Expression {
         let parsed = parse::parse(source)?;
         let mut operands = Vec::new();
         flatten(parsed.program.expression(), &parsed, &mut operands);
+        if operands.len() != parsed.branches.len() {
+            // The tree and the tokens tell branches apart independently; a branch that only one of them sees must not get lost.
+            let message = "the operands of || cannot be told apart here: put each into parentheses of its own";
+            return Err(vec![Diagnostic::at(source, 0, message)]);
+        }
         let mut lowerer = Lowerer::new(&parsed);
         let (mut branches, mut nodes, mut diagnostics) = (Vec::new(), Vec::new(), Vec::new());
         for (operand, range) in operands.into_iter().zip(&parsed.branches) {
@@ -147,8 +162,9 @@ impl Expression {
     /// If no branch holds, the first real error of a branch.
     pub fn evaluate<A: Attributes>(&self, attributes: &A, budget: &mut Budget) -> Result<bool, EvalError> {
         let mut failure = None;
+        let mut machine = Machine::new(attributes, &self.compiled.columns, budget);
         for node in &self.compiled.nodes {
-            match Machine::new(attributes, &self.compiled.columns, budget).test(node) {
+            match machine.test(node) {
                 Ok(true) => return Ok(true),
                 Ok(false) | Err(EvalError::NullOperand) => {}
                 Err(error) => failure = failure.or(Some(error)),
@@ -157,19 +173,22 @@ impl Expression {
         failure.map_or(Ok(false), Err)
     }
 
-    /// Appends the index of each branch that holds to `out`, in ascending order. Each branch has a default budget of its own; an error makes
-    /// only its branch not match and goes to `on_error` with the branch's index.
+    /// Appends the index of each branch that holds to `out`, in ascending order. All branches share one default budget: what an expression may
+    /// cost for one alert does not grow with the number of its branches. An error makes only its branch not match and goes to `on_error` with
+    /// the branch's index; once the budget is used up that is every later branch, and the first of them tells.
     pub fn matched_branches<A: Attributes>(
         &self,
         attributes: &A,
         out: &mut Vec<u32>,
         mut on_error: impl FnMut(u32, EvalError),
     ) {
+        let mut budget = Budget::default();
+        let mut machine = Machine::new(attributes, &self.compiled.columns, &mut budget);
         for (index, node) in (0_u32..).zip(&self.compiled.nodes) {
-            let mut budget = Budget::default();
-            match Machine::new(attributes, &self.compiled.columns, &mut budget).test(node) {
+            match machine.test(node) {
                 Ok(true) => out.push(index),
                 Ok(false) | Err(EvalError::NullOperand) => {}
+                Err(error @ EvalError::BudgetExceeded) => return on_error(index, error),
                 Err(error) => on_error(index, error),
             }
         }

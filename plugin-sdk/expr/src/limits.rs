@@ -31,8 +31,17 @@ pub const MAX_MACRO_NESTING: usize = 2;
 /// Most `matches()` in one expression; each keeps a compiled pattern.
 pub const MAX_PATTERNS: usize = 64;
 
-/// Largest compiled pattern, in bytes of memory.
-pub const MAX_PATTERN_BYTES: usize = 512 * 1024;
+/// Largest compiled pattern, in bytes of memory. A single `\w` takes about 50 KiB of it, because it knows all of Unicode.
+pub const MAX_PATTERN_BYTES: usize = 256 * 1024;
+
+/// Largest sum of the compiled patterns of one expression, in bytes of memory: what compiling it may cost.
+pub const MAX_PATTERNS_BYTES: usize = 1024 * 1024;
+
+/// Most sets of characters (`[a-z]`, `\d`) in the patterns of one expression.
+pub const MAX_PATTERN_CLASSES: usize = 256;
+
+/// What a pattern may keep of its automaton between two texts, in bytes; a state takes about 1 KiB.
+pub const PATTERN_CACHE_BYTES: usize = 256 * 1024;
 
 /// Deepest nesting of groups in a pattern.
 pub const MAX_PATTERN_NESTING: u32 = 64;
@@ -40,8 +49,22 @@ pub const MAX_PATTERN_NESTING: u32 = 64;
 /// Deepest nesting of a JSON attribute that is read as a list or object.
 pub const MAX_JSON_DEPTH: usize = 64;
 
-/// Steps of a [`crate::Budget::default()`]. A step is one operation on a scalar, one element of a list or about 32 bytes of text.
-pub const DEFAULT_STEPS: u32 = 100_000;
+/// Steps of a [`crate::Budget::default()`]: all branches of one rule for one alert. A step is one operation on a scalar, one element of a
+/// list or about 32 bytes of text. Enough for a text of a megabyte, or for a thousand branches on an ordinary alert; half a millisecond in a
+/// guest, so that one dear rule does not use up the time of a call for all others.
+pub const DEFAULT_STEPS: u32 = 50_000;
+
+/// Steps between two questions whether an evaluation is still wanted ([`crate::Budget::interruptible`]): some ten microseconds.
+pub const STEPS_PER_QUESTION: u32 = 4096;
 
 /// Most diagnostics reported for one source; later ones are usually echoes of the first.
 pub const MAX_DIAGNOSTICS: usize = 5;
+
+// One pattern fits into the sum, and one class into one pattern.
+const _: () = assert!(MAX_PATTERN_BYTES <= MAX_PATTERNS_BYTES);
+const _: () = assert!(MAX_PATTERNS <= MAX_PATTERN_CLASSES);
+// A text literal, however long, can be compared.
+const _: () = assert!(MAX_SOURCE_BYTES / 32 < DEFAULT_STEPS as usize);
+// Every branch can be looked at.
+const _: () = assert!(MAX_BRANCHES * 16 < DEFAULT_STEPS as usize);
+const _: () = assert!(STEPS_PER_QUESTION < DEFAULT_STEPS);

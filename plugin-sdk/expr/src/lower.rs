@@ -8,6 +8,7 @@ use crate::error::Diagnostic;
 use crate::limits::MAX_MACRO_NESTING;
 use crate::parse::Parsed;
 use crate::path;
+use crate::pattern::PatternSum;
 use crate::tree::{Fold, Node};
 use crate::value::{Constant, Kind};
 use cel::IdedExpr;
@@ -36,7 +37,8 @@ impl Typed {
 /// Lowers the branches of one source into one set of columns.
 pub(crate) struct Lowerer<'p, 's> {
     pub(crate) parsed: &'p Parsed<'s>,
-    pub(crate) patterns: usize,
+    /// What the patterns so far add up to.
+    pub(crate) patterns: PatternSum,
     columns: Vec<String>,
     known: HashMap<String, usize>,
     /// Columns that the current branch reads, with repetitions.
@@ -49,7 +51,7 @@ impl<'p, 's> Lowerer<'p, 's> {
     pub(crate) fn new(parsed: &'p Parsed<'s>) -> Self {
         Self {
             parsed,
-            patterns: 0,
+            patterns: PatternSum::default(),
             columns: Vec::new(),
             known: HashMap::new(),
             touched: Vec::new(),

@@ -5,14 +5,12 @@
 use crate::check;
 use crate::convert;
 use crate::error::{Budget, Diagnostic};
-use crate::limits::{MAX_PATTERN_BYTES, MAX_PATTERN_NESTING, MAX_PATTERNS};
 use crate::lower::{Lowerer, Typed};
 use crate::names;
 use crate::tree::{ArithmeticOperator, Comparison, EqualsText, Function, Node, OrderOperator, Pair, TextTest};
 use crate::value::{Constant, Kind, Value};
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, Expr, operators};
-use regex::RegexBuilder;
 
 impl Lowerer<'_, '_> {
     /// A call: an operator, or a function in either of its forms.
@@ -282,31 +280,9 @@ impl Lowerer<'_, '_> {
                 "the pattern of matches() must be a text between quotes: it is compiled once, not for every alert",
             ));
         };
-        self.patterns += 1;
-        if self.patterns > MAX_PATTERNS {
-            return Err(self.parsed.complain_at_name(
-                id,
-                format!("too many matches(): at most {MAX_PATTERNS}, join patterns with |"),
-            ));
-        }
-        let compiled = RegexBuilder::new(&pattern)
-            .size_limit(MAX_PATTERN_BYTES)
-            .dfa_size_limit(MAX_PATTERN_BYTES)
-            .nest_limit(MAX_PATTERN_NESTING)
-            .build();
-        match compiled {
-            Ok(regex) => Ok(Typed::new(Node::Matches(Box::new(text), Box::new(regex)), Kind::Bool)),
-            Err(regex::Error::CompiledTooBig(limit)) => Err(self.parsed.complain_at_name(
-                id,
-                format!("pattern is too large: at most {limit} bytes when compiled, use smaller repetitions"),
-            )),
-            Err(error) => {
-                let reason = error.to_string();
-                let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                Err(self
-                    .parsed
-                    .complain_at_name(id, format!("pattern is not a regular expression: {reason}")))
-            }
+        match self.patterns.compile(&pattern) {
+            Ok(pattern) => Ok(Typed::new(Node::Matches(Box::new(text), Box::new(pattern)), Kind::Bool)),
+            Err(refusal) => Err(self.parsed.complain_at_name(id, refusal.to_string())),
         }
     }
 
@@ -360,7 +336,7 @@ fn constant_of(value: Value<'_>) -> Constant {
         Value::Int(int) => Constant::Int(int),
         Value::Uint(uint) => Constant::Uint(uint),
         Value::Double(double) => Constant::Double(double),
-        Value::Text(text) => Constant::Text(text.into()),
+        Value::Text(text) => Constant::Text((*text).into()),
         Value::Timestamp(timestamp) => Constant::Timestamp(timestamp),
         Value::Duration(duration) => Constant::Duration(duration),
         Value::Null | Value::List(_) | Value::Map(_) => Constant::Null,

@@ -19,17 +19,6 @@ pub fn split(path: &str) -> Vec<Cow<'_, str>> {
     segments
 }
 
-/// The path without its last segment and that segment unescaped; `None` if there is only one segment.
-pub fn parent(path: &str) -> Option<(&str, Cow<'_, str>)> {
-    let mut at = None;
-    let mut rest = path;
-    while let Some((segment, tail)) = cut(rest) {
-        at = Some(at.map_or(segment.len(), |dot: usize| dot + 1 + segment.len()));
-        rest = tail;
-    }
-    Some((path.get(..at?)?, unescape(rest)))
-}
-
 /// One segment as it is written in a path.
 pub fn escape(segment: &str) -> Cow<'_, str> {
     if !segment.contains(['.', '\\']) {

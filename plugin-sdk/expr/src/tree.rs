@@ -2,8 +2,8 @@
 //!
 //! Must not know: the parser's tree, or how a node is evaluated.
 
+use crate::pattern::Pattern;
 use crate::value::Constant;
-use regex::Regex;
 
 /// Two operands, in the order of the source.
 pub(crate) type Pair = Box<(Node, Node)>;
@@ -46,7 +46,7 @@ pub(crate) enum Node {
     List(Box<[Node]>),
     Map(Box<[(Node, Node)]>),
     TextTest(Pair, TextTest),
-    Matches(Box<Node>, Box<Regex>),
+    Matches(Box<Node>, Box<Pattern>),
     Call(Box<Node>, Function),
     /// `accumulator + [element]` of map and filter, without copying the accumulator.
     Append(usize, Box<Node>),

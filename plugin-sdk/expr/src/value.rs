@@ -3,8 +3,8 @@
 //! Must not know: attributes, columns or the tree.
 
 use crate::time::{Duration, Timestamp};
-use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 use std::rc::Rc;
 
 /// The type of a value, for messages and for the checks at compile time.
@@ -64,6 +64,32 @@ impl fmt::Display for Kind {
     }
 }
 
+/// A text: lent by the expression or the alert, or made during the evaluation. A made one is shared, so that a variable of a macro that is
+/// read a thousand times is not copied a thousand times.
+#[derive(Debug, Clone)]
+pub(crate) enum Text<'a> {
+    Lent(&'a str),
+    Made(Rc<str>),
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    #[inline]
+    fn deref(&self) -> &str {
+        match self {
+            Self::Lent(text) => text,
+            Self::Made(text) => text,
+        }
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self::Made(text.into())
+    }
+}
+
 /// Entries of a map in the order they were written. Of entries with equal keys the last counts.
 pub(crate) type Entries<'a> = Vec<(Value<'a>, Value<'a>)>;
 
@@ -75,7 +101,7 @@ pub(crate) enum Value<'a> {
     Int(i64),
     Uint(u64),
     Double(f64),
-    Text(Cow<'a, str>),
+    Text(Text<'a>),
     Timestamp(Timestamp),
     Duration(Duration),
     List(Rc<Vec<Value<'a>>>),
@@ -125,7 +151,7 @@ impl Constant {
             Self::Int(int) => Value::Int(*int),
             Self::Uint(uint) => Value::Uint(*uint),
             Self::Double(double) => Value::Double(*double),
-            Self::Text(text) => Value::Text(Cow::Borrowed(text)),
+            Self::Text(text) => Value::Text(Text::Lent(text)),
             Self::Timestamp(timestamp) => Value::Timestamp(*timestamp),
             Self::Duration(duration) => Value::Duration(*duration),
         }

@@ -54,9 +54,18 @@ fn columns_escape_dots_and_paths_split_back() {
     assert_eq!(path::split("labels.a\\.b.c"), ["labels", "a.b", "c"]);
     assert_eq!(path::split("labels."), ["labels", ""]);
     assert_eq!(path::split(""), [""]);
-    assert_eq!(path::parent("labels.a\\.b"), Some(("labels", "a.b".into())));
-    assert_eq!(path::parent("labels.x.y"), Some(("labels.x", "y".into())));
-    assert_eq!(path::parent("name"), None);
+}
+
+#[test]
+fn paths_split_as_those_of_the_host_do() {
+    let cases = include_str!("common/path_cases.txt");
+    for case in cases.lines().filter(|line| !line.starts_with('#')) {
+        let Some((path, keys)) = case.split_once(" => ") else {
+            panic!("not a case: {case}");
+        };
+        let expected: Vec<&str> = keys.split('|').skip(1).collect();
+        assert_eq!(path::split(path), expected, "{path}");
+    }
 }
 
 #[test]
