@@ -26,6 +26,8 @@ pub struct Config {
     pub storage: Storage,
     /// What is taken in.
     pub ingest: Ingest,
+    /// What reading may take.
+    pub reads: Reads,
     /// Who may do what.
     pub auth: Auth,
     /// The plugin directory and the limits of its plugins.
@@ -100,6 +102,18 @@ pub struct Ingest {
     pub max_lag_bytes: u64,
     /// Most entries the worker applies in one step.
     pub max_batch_entries: usize,
+}
+
+/// `[reads]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reads {
+    /// Lists that are made at a time; further ones wait for their turn.
+    pub scans_at_once: usize,
+    /// How long a read may take, waiting for its turn included.
+    pub deadline_ms: u64,
+    /// A page ends early once it has that many bytes.
+    pub max_answer_bytes: usize,
 }
 
 /// `[auth]`
@@ -270,6 +284,16 @@ impl Default for Ingest {
             max_lag_entries: 100_000,
             max_lag_bytes: 512 << 20,
             max_batch_entries: 2048,
+        }
+    }
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        Reads {
+            scans_at_once: 4,
+            deadline_ms: 10_000,
+            max_answer_bytes: 16 << 20,
         }
     }
 }

@@ -52,6 +52,15 @@ pub fn scalar_to_serde(scalar: &Scalar) -> serde_json::Value {
     }
 }
 
+/// The value at a path of keys; a number counts the elements of a list. None where there is nothing.
+pub fn at<'a, K: AsRef<str>>(value: &'a serde_json::Value, path: &[K]) -> Option<&'a serde_json::Value> {
+    path.iter().try_fold(value, |value, key| match value {
+        serde_json::Value::Object(members) => members.get(key.as_ref()),
+        serde_json::Value::Array(elements) => elements.get(key.as_ref().parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
 /// A value to print.
 struct Ref<'a>(&'a Value);
 

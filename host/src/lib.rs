@@ -14,6 +14,7 @@ mod ingest;
 mod intake;
 mod json;
 mod line;
+mod near;
 mod plugin_kv;
 mod plugins;
 mod rule_changes;

@@ -96,6 +96,7 @@ async fn serve(config: Config, options: RunOptions) -> anyhow::Result<()> {
         committed: path.committed.clone(),
         replayed: path.replayed.clone(),
         broken: Arc::clone(&path.broken),
+        reads: crate::http::reads::Reads::new(&config.reads),
         stopping: stopping.clone(),
     });
     if let Some(file) = &config.rules.starter_file {

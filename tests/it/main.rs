@@ -1,5 +1,6 @@
 //! The integration tests, one binary. Each module promises something a user relies on, and tries it on the built server.
 
+mod bounded_reads;
 mod caps;
 mod command_line;
 mod compatibility;
@@ -19,5 +20,6 @@ mod required;
 mod rule_changes;
 mod scenarios;
 mod stopping;
+mod tenants;
 mod tidy;
 mod wrong_input;

@@ -51,7 +51,7 @@ const FORBIDDEN_CRATES: [(&str, &[&str], &[&str]); 6] = [
 
 /// Modules of the host, each with the modules that it may name. Arrows go down only; `api` and `ingest` never meet, but
 /// for the router that `api` puts together.
-const HOST_EDGES: [(&str, &[&str]); 19] = [
+const HOST_EDGES: [(&str, &[&str]); 20] = [
     ("main", &[]),
     (
         "lib",
@@ -66,6 +66,7 @@ const HOST_EDGES: [(&str, &[&str]); 19] = [
             "intake",
             "json",
             "line",
+            "near",
             "plugin_kv",
             "plugins",
             "rule_changes",
@@ -76,7 +77,7 @@ const HOST_EDGES: [(&str, &[&str]); 19] = [
             "worker",
         ],
     ),
-    ("cli", &["config", "serve"]),
+    ("cli", &["config", "json", "serve"]),
     (
         "serve",
         &[
@@ -103,6 +104,7 @@ const HOST_EDGES: [(&str, &[&str]); 19] = [
             "http",
             "json",
             "line",
+            "near",
             "plugins",
             "rule_changes",
             "rules",
@@ -140,13 +142,14 @@ const HOST_EDGES: [(&str, &[&str]); 19] = [
         ],
     ),
     ("intake", &["clock", "disk_space", "telemetry"]),
-    ("plugins", &[]),
+    ("plugins", &["json"]),
     ("plugin_kv", &[]),
     ("rules", &["time"]),
     ("telemetry", &["config"]),
     ("clock", &[]),
-    ("config", &[]),
+    ("config", &["near"]),
     ("json", &[]),
+    ("near", &[]),
     ("disk_space", &[]),
 ];
 

@@ -1,7 +1,11 @@
 //! Items that were refused, kept for people: list, put away, send again.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
 use donjon_core::Seq;
 use donjon_core::command::Command;
 use donjon_store::journal::EntryBody;
@@ -9,11 +13,12 @@ use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Page;
-use super::alerts::blocking;
+use super::documents::{own_entry, print_each};
+use super::page::{Items, Page};
 use crate::http::Shared;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
+use crate::http::reads::{Pace, Work};
 use crate::time;
 
 /// Dead letters of one answer.
@@ -27,62 +32,51 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(raw))
 }
 
-/// Refused items, newest first, each with its reason.
+/// Refused items, newest first, each with its reason. A page that ends early says so, as that of `GET /alerts`.
 #[utoipa::path(get, path = "/alerts/event/error", tag = "ingest", params(Page), responses((status = 200, body = Vec<Object>)))]
-async fn list(
-    State(app): State<Shared>,
-    caller: Caller,
-    Query(page): Query<Page>,
-) -> Result<Json<Vec<Value>>, ApiError> {
+async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page>) -> Result<Response, ApiError> {
     caller.may_read()?;
-    blocking(move || {
-        let limit = page
-            .limit
-            .unwrap_or(DEFAULT_LIMIT)
-            .saturating_add(page.offset.unwrap_or(0));
-        let (_, _, letters) = page.of(app.state.dead_letters(&caller.tenant, limit)?, DEFAULT_LIMIT);
-        let seqs: Vec<Seq> = letters.iter().map(|(seq, _)| *seq).collect();
-        let entries = app
-            .journal
-            .get_many(&seqs)
-            .map_err(|error| ApiError::internal(error.to_string()))?;
-        let view = |((seq, letter), entry): (
-            (Seq, donjon_core::command::DeadLetter),
-            Option<donjon_store::journal::Entry>,
-        )| {
-            let raw = match entry.map(|entry| entry.body) {
-                Some(EntryBody::DeadLetter { raw, .. }) => Some(String::from_utf8_lossy(&raw).into_owned()),
-                _ => None,
-            };
-            json!({
-                "id": seq.0.to_string(), "error_message": letter.reason, "timestamp": time::format(letter.accepted),
-                "provider_type": letter.provider, "event": raw,
-            })
-        };
-        Ok(Json(letters.into_iter().zip(entries).map(view).collect()))
-    })
-    .await
+    let page = page.bounds(DEFAULT_LIMIT)?;
+    let reader = Arc::clone(&app);
+    let read = move |pace: &Pace| {
+        let letters = reader.state.dead_letters(&caller.tenant, page.offset, page.limit)?;
+        let mut items = Items::new(&reader);
+        print_each(
+            &reader,
+            &caller.tenant,
+            pace,
+            &mut items,
+            &letters,
+            |seq, letter, entry| {
+                let raw = match entry.map(|entry| entry.body) {
+                    Some(EntryBody::DeadLetter { raw, .. }) => Some(String::from_utf8_lossy(&raw).into_owned()),
+                    _ => None,
+                };
+                Ok(json!({
+                    "id": seq.0.to_string(), "error_message": letter.reason, "timestamp": time::format(letter.accepted),
+                    "provider_type": letter.provider, "event": raw,
+                }))
+            },
+        )?;
+        Ok(items.into_list(page.offset))
+    };
+    app.reads.send(app.reads.run(Work::Scan, read).await?).await
 }
 
 /// The bytes of a refused item as they were sent, to be mended and posted again.
 #[utoipa::path(get, path = "/alerts/event/error/{id}/raw", tag = "ingest", params(("id" = u64, Path)),
     responses((status = 200, content_type = "application/octet-stream"), (status = 404)))]
-async fn raw(State(app): State<Shared>, caller: Caller, Path(id): Path<u64>) -> Result<Vec<u8>, ApiError> {
+async fn raw(State(app): State<Shared>, caller: Caller, Path(id): Path<u64>) -> Result<Response, ApiError> {
     caller.may_read()?;
-    blocking(move || {
-        let entries = app
-            .journal
-            .get_many(&[Seq(id)])
-            .map_err(|error| ApiError::internal(error.to_string()))?;
-        match entries.into_iter().next().flatten() {
-            Some(entry) if entry.tenant == caller.tenant => match entry.body {
-                EntryBody::DeadLetter { raw, .. } => Ok(raw),
-                _ => Err(ApiError::not_found(format!("no refused item at: {id}"))),
-            },
-            _ => Err(ApiError::not_found(format!("no refused item at: {id}"))),
-        }
-    })
-    .await
+    let reader = Arc::clone(&app);
+    let read = move |_: &Pace| match own_entry(&reader, &caller.tenant, Seq(id))?.map(|entry| entry.body) {
+        Some(EntryBody::DeadLetter { raw, .. }) => Ok(raw),
+        _ => Err(ApiError::not_found(format!("no refused item at: {id}"))),
+    };
+    let mut response = Response::new(app.reads.run(Work::LookUp, read).await?);
+    let kind = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    app.reads.send(response).await
 }
 
 /// Put refused items away: those named in `{"ids": [...]}` or `{"alert_id": ...}`; all without a body.

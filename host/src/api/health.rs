@@ -1,5 +1,6 @@
 //! Is it alive, is it ready, what does it count; and the clock of tests. Needs no key: nothing here is anybody's data.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -78,7 +79,12 @@ async fn readyz(State(app): State<Shared>) -> Response {
 /// Counters, in the text format of Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, content_type = "text/plain")))]
 async fn metrics(State(app): State<Shared>) -> Response {
-    app.metrics.state_bytes.set(app.state.size_on_disk().unwrap_or(0));
+    let measured = Arc::clone(&app);
+    // It walks directories.
+    let state_bytes = tokio::task::spawn_blocking(move || measured.state.size_on_disk()).await;
+    app.metrics
+        .state_bytes
+        .set(state_bytes.map_or(0, |bytes| bytes.unwrap_or(0)));
     app.metrics.journal_bytes.set(app.journal.bytes());
     app.metrics.plugins.read(&app.plugins.set().load());
     app.metrics.line_held.set(app.line.held().is_some().into());

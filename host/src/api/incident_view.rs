@@ -1,7 +1,7 @@
 //! Incidents as clients see them. Field names are the reference's.
 
-use donjon_core::incident::{Explanation, Incident, IncidentStatus};
-use serde_json::{Value, json};
+use donjon_core::incident::{Explanation, Incident, IncidentStatus, Visibility};
+use serde_json::{Map, Value, json};
 
 use crate::{json as tree, time};
 
@@ -15,42 +15,15 @@ pub struct RuleView {
 
 /// The JSON of an incident.
 pub fn to_json(incident: &Incident, rule: Option<&RuleView>) -> Value {
-    json!({
-        "id": incident.id.to_string(),
-        "running_number": incident.running_number,
-        "user_generated_name": incident.name,
-        "ai_generated_name": null,
-        "user_summary": null,
-        "generated_summary": null,
-        "assignee": incident.assignee,
-        "severity": incident.severity.as_str(),
-        "status": incident.status.as_str(),
-        "start_time": incident.start.map(time::format),
-        "last_seen_time": incident.last_seen.map(time::format),
-        "end_time": incident.end.map(time::format),
-        "creation_time": time::format(incident.created),
-        "alerts_count": incident.members.count,
-        "alert_sources": incident.sources,
-        "services": incident.services,
-        "is_predicted": true,
-        "is_candidate": incident.visibility == donjon_core::incident::Visibility::Candidate,
-        "is_visible": incident.visible(),
-        "rule_fingerprint": incident.group_key.joined(),
-        "group_key": incident.group_key.values(),
-        "fingerprint": null,
-        "same_incident_in_the_past_id": incident.past_incident.map(|id| id.to_string()),
-        "merged_into_incident_id": incident.merged_into.map(|id| id.to_string()),
-        "merged_by": null,
-        "merged_at": null,
-        "enrichments": {},
-        "incident_type": "rule",
-        "incident_application": null,
-        "resolve_on": incident.resolve_on.as_str(),
-        "rule_id": incident.rule.as_str(),
-        "rule_name": rule.map_or(incident.rule_name.as_str(), |rule| rule.name.as_str()),
-        "rule_version": incident.rule_version,
-        "rule_is_deleted": rule.map(|rule| rule.deleted),
-    })
+    let mut fields: Map<String, Value> = FIELDS
+        .into_iter()
+        .map(|name| (name.to_owned(), field(incident, name)))
+        .collect();
+    if let Some(rule) = rule {
+        fields.insert("rule_name".into(), rule.name.clone().into());
+        fields.insert("rule_is_deleted".into(), rule.deleted.into());
+    }
+    Value::Object(fields)
 }
 
 /// The fields of an incident's JSON.
@@ -90,6 +63,41 @@ const FIELDS: [&str; 34] = [
     "rule_version",
     "rule_is_deleted",
 ];
+
+/// One field of an incident's JSON; null for those that nothing fills, and for names that are none.
+fn field(incident: &Incident, name: &str) -> Value {
+    let id = |id: Option<donjon_core::IncidentId>| id.map(|id| id.to_string()).into();
+    match name {
+        "id" => incident.id.to_string().into(),
+        "running_number" => incident.running_number.into(),
+        "user_generated_name" => incident.name.as_str().into(),
+        "assignee" => incident.assignee.as_deref().into(),
+        "severity" => incident.severity.as_str().into(),
+        "status" => incident.status.as_str().into(),
+        "start_time" => incident.start.map(time::format).into(),
+        "last_seen_time" => incident.last_seen.map(time::format).into(),
+        "end_time" => incident.end.map(time::format).into(),
+        "creation_time" => time::format(incident.created).into(),
+        "alerts_count" => incident.members.count.into(),
+        "alert_sources" => incident.sources.clone().into(),
+        "services" => incident.services.clone().into(),
+        "is_predicted" => true.into(),
+        "is_candidate" => (incident.visibility == Visibility::Candidate).into(),
+        "is_visible" => incident.visible().into(),
+        "rule_fingerprint" => incident.group_key.joined().into(),
+        "group_key" => incident.group_key.values().into(),
+        "same_incident_in_the_past_id" => id(incident.past_incident),
+        "merged_into_incident_id" => id(incident.merged_into),
+        "enrichments" => json!({}),
+        "incident_type" => "rule".into(),
+        "resolve_on" => incident.resolve_on.as_str().into(),
+        "rule_id" => incident.rule.as_str().into(),
+        "rule_name" => incident.rule_name.as_str().into(),
+        "rule_version" => incident.rule_version.into(),
+        _ => Value::Null,
+    }
+}
+
 /// Names that the reference has for conditions, and the field each is.
 const NAMES: [(&str, &str); 4] = [
     ("name", "user_generated_name"),
@@ -99,27 +107,21 @@ const NAMES: [(&str, &str); 4] = [
 ];
 const HAS_LINKED: &str = "hasLinkedIncident";
 
-/// What a condition over incidents reads: the JSON, and the names that the reference has for conditions.
-pub fn for_conditions(incident: &Incident) -> Value {
-    let mut object = to_json(incident, None);
-    if let Some(fields) = object.as_object_mut() {
-        for (name, of) in NAMES {
-            let value = fields.get(of).cloned().unwrap_or_default();
-            fields.insert(name.into(), value);
-        }
-        fields.insert(HAS_LINKED.into(), incident.past_incident.is_some().into());
+/// What a condition over incidents reads at a name: a field, or what the reference calls otherwise in conditions.
+pub fn for_condition(incident: &Incident, name: &str) -> Value {
+    if name == HAS_LINKED {
+        return incident.past_incident.is_some().into();
     }
-    object
+    let known = NAMES.into_iter().find(|(known, _)| *known == name);
+    field(incident, known.map_or(name, |(_, field)| field))
 }
 
 /// Everything that a condition over incidents may name.
-pub fn names_for_conditions() -> Vec<String> {
+pub fn names_for_conditions() -> impl Iterator<Item = &'static str> {
     FIELDS
         .into_iter()
         .chain(NAMES.map(|(name, _)| name))
         .chain([HAS_LINKED])
-        .map(str::to_owned)
-        .collect()
 }
 
 /// Why an alert is in an incident.

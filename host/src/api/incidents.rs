@@ -1,26 +1,34 @@
 //! Incidents: list with every filter honoured, one, its alerts with the explanation, and what people do to it.
 
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
 use donjon_core::command::{Command, CommandOutcome};
 use donjon_core::incident::{Incident, Visibility};
 use donjon_core::state::StateView;
-use donjon_core::{IncidentId, Severity, TenantId};
-use serde_json::{Value, json};
+use donjon_core::{IncidentId, Severity, TenantId, Timestamp};
+use donjon_store::Top;
+use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Page;
-use super::alerts::{blocking, newest};
-use super::incident_view::{self, RuleView, explanation, for_conditions, parse_status, to_json};
+use super::alerts::print_newest;
+use super::cel::Condition;
+use super::incident_view::{RuleView, explanation, parse_status, to_json};
+use super::page::{Bounds, Cut, Items, Page};
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
+use crate::http::reads::{Pace, Work};
 use crate::http::{App, Shared};
 
 /// Items of a page unless the client says otherwise, as in the reference.
 const DEFAULT_LIMIT: usize = 25;
+/// Incidents between two looks at whether anybody still waits for the list.
+const LOOKS_PER_CHECK: u32 = 64;
 
 /// The routes of this module.
 pub fn routes() -> OpenApiRouter<Shared> {
@@ -35,7 +43,7 @@ pub fn routes() -> OpenApiRouter<Shared> {
 /// What a list is narrowed to. A list parameter may be repeated.
 #[derive(Default)]
 struct Filter {
-    page: Option<Page>,
+    page: Page,
     visible: Option<bool>,
     candidate: Option<bool>,
     /// Candidates are kept although they are hidden.
@@ -46,7 +54,7 @@ struct Filter {
     assignees: Vec<String>,
     sources: Vec<String>,
     services: Vec<String>,
-    condition: Option<donjon_expr::Expression>,
+    condition: Option<Condition>,
     sorting: Option<Sorting>,
 }
 
@@ -66,7 +74,7 @@ enum SortBy {
     Alerts,
 }
 
-/// Incidents, oldest first unless sorted otherwise.
+/// Incidents, oldest first unless sorted otherwise. A page that ends early has `partial` and `next_offset`.
 #[utoipa::path(get, path = "/incidents", tag = "incidents", params(
         ("limit" = Option<usize>, Query), ("offset" = Option<usize>, Query),
         ("visible" = Option<String>, Query, description = "true (default unless candidates are asked for), false or any"),
@@ -76,30 +84,63 @@ enum SortBy {
         ("affected_services" = Option<Vec<String>>, Query), ("cel" = Option<String>, Query),
         ("sorting" = Option<String>, Query, description = "creation_time, start_time, last_seen_time, severity, status, alerts_count; `-` before it for descending")),
     responses((status = 200, body = Object), (status = 400, description = "Bad filter")))]
-async fn list(State(app): State<Shared>, caller: Caller, RawQuery(query): RawQuery) -> Result<Json<Value>, ApiError> {
+async fn list(State(app): State<Shared>, caller: Caller, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     caller.may_read()?;
-    let filter = Filter::parse(query.as_deref().unwrap_or_default())?;
-    blocking(move || {
-        let mut found = Vec::new();
-        app.state.incidents(&caller.tenant, |incident| {
-            if filter.keeps(&incident) {
-                found.push(incident);
+    let reader = Arc::clone(&app);
+    let read = move |pace: &Pace| {
+        // Here rather than before: a condition takes a while to compile.
+        let mut filter = Filter::parse(query.as_deref().unwrap_or_default(), pace)?;
+        let page = filter.page.bounds(DEFAULT_LIMIT)?;
+        let (found, count) = find_page(&reader, &caller.tenant, &mut filter, page, pace)?;
+        let mut items = Items::new(&reader);
+        for id in found.into_iter().skip(page.offset) {
+            if !items.is_empty() && pace.is_over() {
+                let _ = items.cut(Cut::Time);
+                break;
             }
-            ControlFlow::Continue(())
-        })?;
-        sort(&mut found, filter.sorting);
-        let count = found.len();
-        let page = filter.page.unwrap_or(Page {
-            limit: None,
-            offset: None,
-        });
-        let (limit, offset, items) = page.of(found, DEFAULT_LIMIT);
-        let items: Vec<Value> = items.iter().map(|incident| to_json(incident, None)).collect();
-        Ok(Json(
-            json!({"limit": limit, "offset": offset, "count": count, "items": items}),
-        ))
-    })
-    .await
+            let incident = reader.state.incident(&caller.tenant, id)?;
+            if incident.is_some_and(|incident| items.push(&to_json(&incident, None)).is_break()) {
+                break;
+            }
+        }
+        Ok(items.into_object(page, count))
+    };
+    app.reads.send(app.reads.run(Work::Scan, read).await?).await
+}
+
+/// The incidents of a page and those before it, and how many there are in all.
+fn find_page(
+    app: &App,
+    tenant: &TenantId,
+    filter: &mut Filter,
+    page: Bounds,
+    pace: &Pace,
+) -> Result<(Vec<IncidentId>, usize), ApiError> {
+    let (mut found, mut count, mut looked_at) = (Top::new(page.keep()), 0, 0_u32);
+    let mut failure = None;
+    app.state.incidents(tenant, |incident| {
+        looked_at += 1;
+        let kept = match filter.keeps(&incident) {
+            _ if looked_at.is_multiple_of(LOOKS_PER_CHECK) && pace.is_over() => pace.check().map(|()| false),
+            kept => kept,
+        };
+        match kept {
+            Ok(false) => {}
+            Ok(true) => {
+                count += 1;
+                found.offer(rank(&incident, filter.sorting), || incident.id);
+            }
+            Err(error) => {
+                failure = Some(error);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    match failure {
+        Some(error) => Err(error),
+        None => Ok((found.into_values(), count)),
+    }
 }
 
 /// One incident.
@@ -107,10 +148,11 @@ async fn list(State(app): State<Shared>, caller: Caller, RawQuery(query): RawQue
     responses((status = 200, body = Object), (status = 404)))]
 async fn one(State(app): State<Shared>, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     caller.may_read()?;
-    blocking(move || view(&app, &caller.tenant, parse_id(&id)?).map(Json)).await
+    view(app, caller.tenant, parse_id(&id)?).await.map(Json)
 }
 
-/// The alerts of an incident, newest first, each with the reason why it belongs there.
+/// The alerts of an incident, newest first, each with the reason why it belongs there. A page that ends early has `partial` and
+/// `next_offset`.
 #[utoipa::path(get, path = "/incidents/{id}/alerts", tag = "incidents", params(("id" = String, Path), Page,
         ("include_unlinked" = Option<bool>, Query)),
     responses((status = 200, body = Object), (status = 404)))]
@@ -120,42 +162,34 @@ async fn alerts(
     Path(id): Path<String>,
     axum::extract::Query(page): axum::extract::Query<Page>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     caller.may_read()?;
-    let unlinked_too = query
-        .unwrap_or_default()
-        .split('&')
-        .any(|pair| pair == "include_unlinked=true");
-    blocking(move || {
-        let id = parse_id(&id)?;
-        find(&app, &caller.tenant, id)?;
-        let mut links = app.state.links(&caller.tenant, id)?;
-        links.retain(|link| unlinked_too || link.unlinked.is_none());
-        let count = links.len();
-        links.reverse();
-        let (limit, offset, links) = page.of(links, DEFAULT_LIMIT);
-        let mut states = Vec::with_capacity(links.len());
-        for link in &links {
-            states.extend(app.state.alert(&caller.tenant, &link.fingerprint)?);
-        }
-        let mut items = newest(&app, &caller.tenant, &states)?;
-        for item in items.iter_mut().filter_map(Value::as_object_mut) {
-            let link = item
-                .get("fingerprint")
-                .and_then(Value::as_str)
-                .and_then(|name| links.iter().find(|link| link.fingerprint.as_str() == name));
-            if let Some(link) = link {
+    let page = page.bounds(DEFAULT_LIMIT)?;
+    let unlinked_too = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .any(|(name, value)| name == "include_unlinked" && value == "true");
+    let reader = Arc::clone(&app);
+    let read = move |pace: &Pace| {
+        let (app, tenant, id) = (&reader, &caller.tenant, parse_id(&id)?);
+        find(app, tenant, id)?;
+        let members = app
+            .state
+            .newest_members(tenant, id, unlinked_too, page.keep(), &mut || pace.flow())?;
+        pace.check()?;
+        let mut items = Items::new(app);
+        let of_page = members.fingerprints.get(page.offset..).unwrap_or_default();
+        print_newest(app, tenant, pace, &mut items, of_page, |fingerprint, item| {
+            // Read with its alert, not all at once: an explanation is as long as the condition it tells of.
+            if let Some(link) = app.state.link(tenant, id, fingerprint)? {
                 item.insert("is_created_by_ai".into(), false.into());
                 item.insert("linked_at".into(), crate::time::format(link.joined).into());
                 item.insert("unlinked_at".into(), link.unlinked.map(crate::time::format).into());
                 item.insert("explanation".into(), explanation(&link.explanation));
             }
-        }
-        Ok(Json(
-            json!({"limit": limit, "offset": offset, "count": count, "items": items}),
-        ))
-    })
-    .await
+            Ok(())
+        })?;
+        Ok(items.into_object(page, members.count))
+    };
+    app.reads.send(app.reads.run(Work::Scan, read).await?).await
 }
 
 /// Set the status of an incident. Resolving or acknowledging also marks its alerts, until their next event.
@@ -191,7 +225,7 @@ async fn confirm(State(app): State<Shared>, caller: Caller, Path(id): Path<Strin
 
 async fn act(app: Shared, caller: Caller, id: IncidentId, command: Command) -> Result<Json<Value>, ApiError> {
     match app.command(&caller, command).await? {
-        CommandOutcome::Applied => blocking(move || view(&app, &caller.tenant, id).map(Json)).await,
+        CommandOutcome::Applied => view(app, caller.tenant, id).await.map(Json),
         CommandOutcome::NotACandidate => Err(ApiError::not_found("Incident candidate not found")),
         _ => Err(ApiError::not_found("Incident not found")),
     }
@@ -207,38 +241,31 @@ fn find(app: &App, tenant: &TenantId, id: IncidentId) -> Result<Incident, ApiErr
         .ok_or_else(|| ApiError::not_found("Incident not found"))
 }
 
-fn view(app: &App, tenant: &TenantId, id: IncidentId) -> Result<Value, ApiError> {
-    let incident = find(app, tenant, id)?;
-    let rule = app.state.rule(tenant, &incident.rule)?;
-    let rule = rule.map(|rule| RuleView {
-        name: rule.draft.name,
-        deleted: rule.deleted,
-    });
-    Ok(to_json(&incident, rule.as_ref()))
+async fn view(app: Shared, tenant: TenantId, id: IncidentId) -> Result<Value, ApiError> {
+    let reader = Arc::clone(&app);
+    let read = move |_: &Pace| {
+        let incident = find(&reader, &tenant, id)?;
+        let rule = reader.state.rule(&tenant, &incident.rule)?;
+        let rule = rule.map(|rule| RuleView {
+            name: rule.draft.name,
+            deleted: rule.deleted,
+        });
+        Ok(to_json(&incident, rule.as_ref()))
+    };
+    app.reads.run(Work::LookUp, read).await
 }
 
 impl Filter {
-    fn parse(query: &str) -> Result<Filter, ApiError> {
-        let uri: axum::http::Uri = format!("/?{query}")
-            .parse()
-            .map_err(|_| ApiError::bad_request("the query does not parse"))?;
-        let pairs: axum::extract::Query<Vec<(String, String)>> =
-            axum::extract::Query::try_from_uri(&uri).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    fn parse(query: &str, pace: &Pace) -> Result<Filter, ApiError> {
         let mut filter = Filter {
             candidate: Some(false),
             ..Filter::default()
         };
-        let (mut page, mut visible) = (
-            Page {
-                limit: None,
-                offset: None,
-            },
-            None,
-        );
-        for (name, value) in pairs.0 {
-            match name.as_str() {
-                "limit" => page.limit = Some(number("limit", &value)?),
-                "offset" => page.offset = Some(number("offset", &value)?),
+        let mut visible = None;
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "limit" => filter.page.limit = Some(number("limit", &value)?),
+                "offset" => filter.page.offset = Some(number("offset", &value)?),
                 "visible" => visible = Some(tri("visible", &value)?),
                 "candidate" => filter.candidate = tri("candidate", &value)?,
                 "predicted" if !value.is_empty() => filter.predicted = tri("predicted", &value)?,
@@ -248,7 +275,7 @@ impl Filter {
                 "sources" | "alert_sources" => filter.sources.extend(split(&value)),
                 "affected_services" | "services" => filter.services.extend(split(&value)),
                 "sorting" => filter.sorting = Some(sorting(&value)?),
-                "cel" if !value.trim().is_empty() => filter.condition = Some(condition(&value)?),
+                "cel" if !value.trim().is_empty() => filter.condition = Some(Condition::new(&value, pace)?),
                 _ => {}
             }
         }
@@ -258,11 +285,10 @@ impl Filter {
         // Candidates are hidden until confirmed: whoever asks for them wants to see them, and nothing else that is hidden.
         filter.candidates_too = visible.is_none() && filter.candidate != Some(false);
         filter.visible = visible.unwrap_or(Some(true));
-        filter.page = Some(page);
         Ok(filter)
     }
 
-    fn keeps(&self, incident: &Incident) -> bool {
+    fn keeps(&mut self, incident: &Incident) -> Result<bool, ApiError> {
         let any =
             |wanted: &[String], have: &[String]| wanted.is_empty() || wanted.iter().any(|text| have.contains(text));
         let among = |wanted: &[String], have: Option<&str>| {
@@ -270,7 +296,7 @@ impl Filter {
         };
         let is_candidate = incident.visibility == Visibility::Candidate;
         let shown = self.visible.is_none_or(|visible| incident.visible() == visible);
-        (shown || (self.candidates_too && is_candidate))
+        let kept = (shown || (self.candidates_too && is_candidate))
             && self.candidate.is_none_or(|candidate| is_candidate == candidate)
             // All incidents so far are made by rules.
             && self.predicted != Some(false)
@@ -278,11 +304,12 @@ impl Filter {
             && (self.severities.is_empty() || self.severities.contains(&incident.severity))
             && among(&self.assignees, incident.assignee.as_deref())
             && any(&self.sources, &incident.sources)
-            && any(&self.services, &incident.services)
-            && self
-                .condition
-                .as_ref()
-                .is_none_or(|condition| super::cel::matches(condition, &for_conditions(incident)))
+            && any(&self.services, &incident.services);
+        match &mut self.condition {
+            // Last, because it is the dearest.
+            Some(condition) if kept => condition.matches(incident),
+            _ => Ok(kept),
+        }
     }
 }
 
@@ -317,40 +344,6 @@ fn severities(value: &str) -> Result<Vec<Severity>, ApiError> {
     split(value).map(parse).collect()
 }
 
-/// Names less alike than this are not suggested.
-const LIKE: f64 = 0.7;
-
-fn condition(text: &str) -> Result<donjon_expr::Expression, ApiError> {
-    let condition = compiled(text)?;
-    let names = incident_view::names_for_conditions();
-    for column in condition.columns() {
-        let first = donjon_core::value::split_path(column)
-            .into_iter()
-            .next()
-            .unwrap_or_default();
-        if names.contains(&first) {
-            continue;
-        }
-        let likeness = |name: &str| strsim::jaro_winkler(name, &first);
-        let near = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        let near = near.filter(|near| likeness(near) > LIKE);
-        let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        return Err(ApiError::bad_request(format!(
-            "Error parsing CEL expression: incidents have no field {first}{hint}"
-        )));
-    }
-    Ok(condition)
-}
-
-fn compiled(text: &str) -> Result<donjon_expr::Expression, ApiError> {
-    donjon_expr::Expression::compile(text).map_err(|found| {
-        let first = found
-            .first()
-            .map(|d| format!("line {}, column {}: {}", d.line, d.column, d.message));
-        ApiError::bad_request(format!("Error parsing CEL expression: {}", first.unwrap_or_default()))
-    })
-}
-
 fn sorting(text: &str) -> Result<Sorting, ApiError> {
     let (descending, name) = text.strip_prefix('-').map_or((false, text), |name| (true, name));
     let by = match name {
@@ -365,19 +358,40 @@ fn sorting(text: &str) -> Result<Sorting, ApiError> {
     Ok(Sorting { by, descending })
 }
 
-/// Sorts; equal ones stay in the order of their creation.
-fn sort(incidents: &mut [Incident], sorting: Option<Sorting>) {
-    incidents.sort_by_key(|incident| incident.running_number);
-    let Some(sorting) = sorting else { return };
-    incidents.sort_by(|a, b| {
-        let order = match sorting.by {
-            SortBy::Created => a.running_number.cmp(&b.running_number),
-            SortBy::Start => a.start.cmp(&b.start),
-            SortBy::LastSeen => a.last_seen.cmp(&b.last_seen),
-            SortBy::Severity => a.severity.cmp(&b.severity),
-            SortBy::Status => a.status.as_str().cmp(b.status.as_str()),
-            SortBy::Alerts => a.members.count.cmp(&b.members.count),
-        };
-        if sorting.descending { order.reverse() } else { order }
-    });
+/// What an incident is sorted by.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Number(u64),
+    Time(Option<Timestamp>),
+    Severity(Severity),
+    Status(&'static str),
+}
+
+/// The place of an incident in a list. Equal ones stay in the order of their creation.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    up: Option<Key>,
+    down: Option<Reverse<Key>>,
+    created: u64,
+}
+
+fn rank(incident: &Incident, sorting: Option<Sorting>) -> Rank {
+    let key = |by| match by {
+        SortBy::Created => Key::Number(incident.running_number),
+        SortBy::Start => Key::Time(incident.start),
+        SortBy::LastSeen => Key::Time(incident.last_seen),
+        SortBy::Severity => Key::Severity(incident.severity),
+        SortBy::Status => Key::Status(incident.status.as_str()),
+        SortBy::Alerts => Key::Number(u64::from(incident.members.count)),
+    };
+    let (up, down) = match sorting {
+        None => (None, None),
+        Some(Sorting { by, descending: false }) => (Some(key(by)), None),
+        Some(Sorting { by, descending: true }) => (None, Some(Reverse(key(by)))),
+    };
+    Rank {
+        up,
+        down,
+        created: incident.running_number,
+    }
 }

@@ -5,11 +5,13 @@ mod alert_view;
 mod alerts;
 mod cel;
 mod dead_letters;
+mod documents;
 mod events;
 mod health;
 mod incident_view;
 mod incidents;
 mod openapi;
+mod page;
 mod plugins;
 mod rejudge;
 mod rules;
@@ -46,24 +48,4 @@ pub fn router(app: Shared, max_body_bytes: usize, test_clock: bool) -> Router {
         // Answers of 5xx are logged where they are made; /readyz says 503 as a matter of course.
         .layer(tower_http::trace::TraceLayer::new_for_http().on_failure(()))
         .with_state(app)
-}
-
-/// A page of a list.
-#[derive(Clone, Copy, Debug, serde::Deserialize, utoipa::IntoParams)]
-struct Page {
-    /// Most items of the page.
-    limit: Option<usize>,
-    /// Items to skip.
-    offset: Option<usize>,
-}
-
-/// Most items of one page.
-const MAX_PAGE_ITEMS: usize = 10_000;
-
-impl Page {
-    fn of<T>(self, items: Vec<T>, default_limit: usize) -> (usize, usize, Vec<T>) {
-        let limit = self.limit.unwrap_or(default_limit).min(MAX_PAGE_ITEMS);
-        let offset = self.offset.unwrap_or(0);
-        (limit, offset, items.into_iter().skip(offset).take(limit).collect())
-    }
 }

@@ -1,18 +1,23 @@
 //! Rules: create, read, replace, delete, and check without storing. Every change is a command in the journal.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
 use donjon_core::command::{Command, CommandOutcome};
+use donjon_core::rule::RuleDraft;
 use donjon_core::state::StateView;
 use donjon_core::{RuleId, TenantId};
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::alerts::blocking;
+use super::page::{Cut, Items, MAX_PAGE_ITEMS, Page};
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
+use crate::http::reads::{Pace, Work};
 use crate::http::{App, Shared};
 use crate::rule_changes::Refusal;
 use crate::rules::{draft_from_json, to_json};
@@ -26,26 +31,38 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(validate))
 }
 
-/// All rules with their counters, in the order of their creation.
-#[utoipa::path(get, path = "/rules", tag = "rules", responses((status = 200, body = Vec<Object>)))]
-async fn list(State(app): State<Shared>, caller: Caller) -> Result<Json<Vec<Value>>, ApiError> {
+/// All rules with their counters, in the order of their creation. A list that ends early says so, as that of `GET /alerts`, and goes on with
+/// `offset`.
+#[utoipa::path(get, path = "/rules", tag = "rules", params(Page), responses((status = 200, body = Vec<Object>)))]
+async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page>) -> Result<Response, ApiError> {
     caller.may_read()?;
-    blocking(move || {
-        let offered = app.state.tenant(&caller.tenant)?.offered;
-        let rules = app.state.rules(&caller.tenant)?;
-        let view = |rule: &donjon_core::Rule| {
-            let mut view = to_json(rule, &app.state.rule_stats(&caller.tenant, &rule.id)?, offered);
-            tell_trouble(&app, &caller.tenant, rule, &mut view);
-            Ok(view)
-        };
-        rules
-            .iter()
-            .filter(|rule| !rule.deleted)
-            .map(view)
-            .collect::<Result<Vec<_>, ApiError>>()
-            .map(Json)
-    })
-    .await
+    let page = page.bounds(MAX_PAGE_ITEMS)?;
+    let reader = Arc::clone(&app);
+    let read = move |pace: &Pace| {
+        let (state, tenant) = (&reader.state, &caller.tenant);
+        let offered = state.tenant(tenant)?.offered;
+        let ids = state.rule_ids(tenant, page.keep() + 1, &mut || pace.flow())?;
+        pace.check()?;
+        let mut items = Items::new(&reader);
+        for (at, id) in ids.iter().enumerate().skip(page.offset) {
+            if at == page.keep() {
+                let _ = items.cut(Cut::Items);
+                break;
+            }
+            if !items.is_empty() && pace.is_over() {
+                let _ = items.cut(Cut::Time);
+                break;
+            }
+            let Some(rule) = state.rule(tenant, id)? else { continue };
+            let mut view = to_json(&rule, &state.rule_stats(tenant, id)?, offered);
+            tell_trouble(&reader, tenant, &rule, &mut view);
+            if items.push(&view).is_break() {
+                break;
+            }
+        }
+        Ok(items.into_list(page.offset))
+    };
+    app.reads.send(app.reads.run(Work::Scan, read).await?).await
 }
 
 /// Create a rule.
@@ -54,7 +71,7 @@ async fn list(State(app): State<Shared>, caller: Caller) -> Result<Json<Vec<Valu
         (status = 422, description = "A field does not fit; with line and column for conditions")))]
 async fn create(State(app): State<Shared>, caller: Caller, body: Bytes) -> Result<Json<Value>, ApiError> {
     caller.may_change()?;
-    let draft = Box::new(draft_from_json(&parse(&body)?)?);
+    let draft = draft_of(&app, parse(&body)?).await?;
     let id = RuleId::from(uuid::Uuid::new_v4().to_string());
     act(app, caller, Command::CreateRule { id: id.clone(), draft }, id).await
 }
@@ -63,7 +80,7 @@ async fn create(State(app): State<Shared>, caller: Caller, body: Bytes) -> Resul
 #[utoipa::path(get, path = "/rules/{id}", tag = "rules", params(("id" = String, Path)), responses((status = 200, body = Object), (status = 404)))]
 async fn one(State(app): State<Shared>, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     caller.may_read()?;
-    blocking(move || view(&app, &caller.tenant, &RuleId::from(id)).map(Json)).await
+    view(app, caller.tenant, RuleId::from(id)).await.map(Json)
 }
 
 /// What a replacement must state, so that nothing falls back to a default unnoticed.
@@ -93,7 +110,7 @@ async fn replace(
             "Invalid request body: {missing} is required"
         )));
     }
-    let draft = Box::new(draft_from_json(&body)?);
+    let draft = draft_of(&app, body).await?;
     let id = RuleId::from(id);
     act(app, caller, Command::UpdateRule { id: id.clone(), draft }, id).await
 }
@@ -114,44 +131,61 @@ async fn delete(State(app): State<Shared>, caller: Caller, Path(id): Path<String
     }
 }
 
-/// All versions of a rule, oldest first.
-#[utoipa::path(get, path = "/rules/{id}/versions", tag = "rules", params(("id" = String, Path)),
+/// All versions of a rule, oldest first. A list that ends early says so, as that of `GET /alerts`, and goes on with `offset`.
+#[utoipa::path(get, path = "/rules/{id}/versions", tag = "rules", params(("id" = String, Path), Page),
     responses((status = 200, body = Vec<Object>), (status = 404)))]
 async fn versions(
     State(app): State<Shared>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<Json<Vec<Value>>, ApiError> {
+    Query(page): Query<Page>,
+) -> Result<Response, ApiError> {
     caller.may_read()?;
-    blocking(move || {
-        let id = RuleId::from(id);
-        let newest = app
-            .state
-            .rule(&caller.tenant, &id)?
+    let page = page.bounds(MAX_PAGE_ITEMS)?;
+    let reader = Arc::clone(&app);
+    let read = move |pace: &Pace| {
+        let (state, tenant, id) = (&reader.state, &caller.tenant, RuleId::from(id));
+        let newest = state
+            .rule(tenant, &id)?
             .ok_or_else(|| ApiError::not_found("Rule not found"))?;
-        let mut found = Vec::new();
-        for version in 1..=newest.version {
-            if let Some(rule) = app.state.rule_version(&caller.tenant, &id, version)? {
-                found.push(to_json(&rule, &app.state.rule_stats(&caller.tenant, &id)?, 0));
+        let stats = state.rule_stats(tenant, &id)?;
+        let mut items = Items::new(&reader);
+        for version in (1..=newest.version).skip(page.offset).take(page.limit) {
+            if !items.is_empty() && pace.is_over() {
+                let _ = items.cut(Cut::Time);
+                break;
+            }
+            let Some(rule) = state.rule_version(tenant, &id, version)? else {
+                continue;
+            };
+            if items.push(&to_json(&rule, &stats, 0)).is_break() {
+                break;
             }
         }
-        Ok(Json(found))
-    })
-    .await
+        Ok(items.into_list(page.offset))
+    };
+    app.reads.send(app.reads.run(Work::LookUp, read).await?).await
 }
 
 /// Check a rule without storing it: branches and columns, or what is wrong with it.
 #[utoipa::path(post, path = "/rules/validate", tag = "rules", request_body = Object,
     responses((status = 200, body = Object), (status = 422)))]
-async fn validate(_: State<Shared>, caller: Caller, body: Bytes) -> Result<Json<Value>, ApiError> {
+async fn validate(State(app): State<Shared>, caller: Caller, body: Bytes) -> Result<Json<Value>, ApiError> {
     caller.may_read()?;
-    let draft = draft_from_json(&parse(&body)?)?;
-    let columns = donjon_expr::Expression::compile(&draft.condition)
-        .map(|found| found.columns().to_vec())
-        .unwrap_or_default();
-    Ok(Json(
-        json!({"valid": true, "branches": draft.branches, "columns": columns, "access": "scanned"}),
-    ))
+    let check = move |_: &Pace| {
+        let draft = draft_from_json(&parse(&body)?)?;
+        let columns = donjon_expr::Expression::compile(&draft.condition)
+            .map(|found| found.columns().to_vec())
+            .unwrap_or_default();
+        Ok(json!({"valid": true, "branches": draft.branches, "columns": columns, "access": "scanned"}))
+    };
+    app.reads.run(Work::Compile, check).await.map(Json)
+}
+
+/// A rule as it was sent, checked. Conditions are compiled where nobody else waits for the thread.
+async fn draft_of(app: &App, body: Value) -> Result<Box<RuleDraft>, ApiError> {
+    let check = move |_: &Pace| Ok(Box::new(draft_from_json(&body)?));
+    app.reads.run(Work::Compile, check).await
 }
 
 async fn act(app: Shared, caller: Caller, command: Command, id: RuleId) -> Result<Json<Value>, ApiError> {
@@ -161,7 +195,7 @@ async fn act(app: Shared, caller: Caller, command: Command, id: RuleId) -> Resul
         .await
         .map_err(refused)?;
     match app.command(&caller, command).await? {
-        CommandOutcome::Applied => blocking(move || view(&app, &caller.tenant, &id).map(Json)).await,
+        CommandOutcome::Applied => view(app, caller.tenant, id).await.map(Json),
         CommandOutcome::RuleExists => Err(ApiError::bad_request("a rule with this id exists")),
         _ => Err(ApiError::not_found("Rule not found")),
     }
@@ -187,16 +221,17 @@ fn tell_trouble(app: &App, tenant: &TenantId, rule: &donjon_core::Rule, view: &m
     view["refused"] = told.into();
 }
 
-fn view(app: &App, tenant: &TenantId, id: &RuleId) -> Result<Value, ApiError> {
-    let rule = app.state.rule(tenant, id)?.filter(|rule| !rule.deleted);
-    let rule = rule.ok_or_else(|| ApiError::not_found("Rule not found"))?;
-    let mut view = to_json(
-        &rule,
-        &app.state.rule_stats(tenant, id)?,
-        app.state.tenant(tenant)?.offered,
-    );
-    tell_trouble(app, tenant, &rule, &mut view);
-    Ok(view)
+async fn view(app: Shared, tenant: TenantId, id: RuleId) -> Result<Value, ApiError> {
+    let reader = Arc::clone(&app);
+    let read = move |_: &Pace| {
+        let rule = reader.state.rule(&tenant, &id)?.filter(|rule| !rule.deleted);
+        let rule = rule.ok_or_else(|| ApiError::not_found("Rule not found"))?;
+        let stats = reader.state.rule_stats(&tenant, &id)?;
+        let mut view = to_json(&rule, &stats, reader.state.tenant(&tenant)?.offered);
+        tell_trouble(&reader, &tenant, &rule, &mut view);
+        Ok(view)
+    };
+    app.reads.run(Work::LookUp, read).await
 }
 
 fn parse(body: &Bytes) -> Result<Value, ApiError> {

@@ -9,6 +9,8 @@ use comfy_table::{ContentArrangement, Table};
 use donjon_core::text::one_line;
 use serde_json::Value;
 
+use crate::json;
+
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
@@ -65,8 +67,8 @@ pub fn print(rows: &[Value], columns: &[(&str, &str)], output: Output, whole: &V
 /// The value at a dotted path of an answer; null where there is none.
 pub fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
     static NULL: Value = Value::Null;
-    path.split('.')
-        .fold(value, |value, key| value.get(key).unwrap_or(&NULL))
+    let keys: Vec<&str> = path.split('.').collect();
+    json::at(value, &keys).unwrap_or(&NULL)
 }
 
 fn cell(row: &Value, path: &str) -> String {

@@ -7,6 +7,7 @@ use figment::error::Kind;
 use figment::providers::{Env, Format, Serialized, Toml};
 
 use super::Config;
+use crate::near;
 
 /// Variables with our prefix that are not configuration keys.
 const OTHER_VARIABLES: [&str; 4] = ["DONJON_URL", "DONJON_API_KEY", "DONJON_CONFIG", "DONJON_TOOLCHAIN_DIR"];
@@ -112,12 +113,9 @@ fn readable(error: &figment::Error) -> ConfigError {
 }
 
 fn nearest(key: &str, known: &[&str]) -> String {
-    match known
-        .iter()
-        .max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)))
-    {
-        Some(best) if strsim::jaro_winkler(key, best) > 0.7 => format!("; did you mean `{best}`?"),
-        _ => format!("; known here: {}", known.join(", ")),
+    match near::nearest(key, known.iter().copied()) {
+        Some(best) => format!("; did you mean `{best}`?"),
+        None => format!("; known here: {}", known.join(", ")),
     }
 }
 

@@ -86,6 +86,30 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// 429: others read already, or do not take what they asked for.
+    pub fn too_many_reads() -> ApiError {
+        let detail = "too many reads run or wait at the moment; try again, or raise reads.scans_at_once";
+        ApiError {
+            retry: true,
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_reads", detail)
+        }
+    }
+
+    /// 503: what is asked for is not found within the time that a read may take.
+    pub fn read_took_too_long(limit: Duration) -> ApiError {
+        let detail = format!(
+            "the read is not done within reads.deadline_ms; ask for less (a simpler condition, a smaller offset), or raise \
+             the limit: {} ms",
+            limit.as_millis()
+        );
+        ApiError {
+            retry: true,
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_took_too_long", detail)
+        }
+    }
+}
+
 /// Longest text of a framework's error.
 const MAX_FOREIGN_TEXT_BYTES: usize = 4096;
 

@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod error;
+pub mod reads;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -55,6 +56,8 @@ pub struct App {
     pub replayed: watch::Receiver<bool>,
     /// Set when the worker had to give up.
     pub broken: Arc<AtomicBool>,
+    /// How much may be read at a time.
+    pub reads: reads::Reads,
     /// Ends long answers at a stop.
     pub stopping: tokio_util::sync::CancellationToken,
 }

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::options::{PluginConfig, Preconfigure};
 use super::status::PluginState;
 use super::unit::{Refusal, Unit};
+use crate::json;
 
 /// Files that are compiled at the same time: compiling must leave processors to the alerts.
 pub const COMPILED_AT_ONCE: usize = 2;
@@ -156,16 +157,8 @@ fn runtime_config(config: Value) -> donjon_runtime::PluginConfig {
     let json = config.to_string();
     donjon_runtime::PluginConfig {
         json,
-        lookup: Arc::new(move |path| value_at(&config, path).map(Value::to_string)),
+        lookup: Arc::new(move |path| json::at(&config, &split_path(path)).map(Value::to_string)),
     }
-}
-
-fn value_at<'a>(config: &'a Value, path: &str) -> Option<&'a Value> {
-    split_path(path).iter().try_fold(config, |value, key| match value {
-        Value::Object(members) => members.get(key),
-        Value::Array(elements) => elements.get(key.parse::<usize>().ok()?),
-        _ => None,
-    })
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ fn an_entry_that_cannot_be_stored_at_all_becomes_a_dead_letter_and_the_line_goes
     let refusing = State::in_memory().refusing_records_over(600);
     let state = replay(&[alert("a"), alert(&long), alert("b")], refusing, 2048);
     assert_eq!(state.reader().applied().unwrap(), Seq(3));
-    let letters = state.reader().dead_letters(&tenant(), 10).unwrap();
+    let letters = state.reader().dead_letters(&tenant(), 0, 10).unwrap();
     assert_eq!(letters.len(), 1, "{letters:?}");
     let (seq, letter) = &letters[0];
     assert_eq!((*seq, letter.provider.as_str()), (Seq(2), "grafana"));

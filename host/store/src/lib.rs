@@ -25,4 +25,6 @@ pub use journal::{
     Durability, Entry, EntryBody, Journal, JournalError, JournalOptions, JournalReader, NewEntry, RecoveryReport,
 };
 pub use record::{Kind as RecordKind, RecordError};
-pub use state::{CommitError, Reopened, State, StateOpenError, StateOptions, StateReader, put_in_place};
+pub use state::{
+    CommitError, MemberPage, Progress, Reopened, State, StateOpenError, StateOptions, StateReader, Top, put_in_place,
+};

@@ -3,13 +3,15 @@
 //! The events of an alert resemble each other, and a state carries dozens of them: each is stored as the difference to
 //! the one before, which small numbers make small (a third of the size, and sled rewrites every byte several times).
 
+use std::borrow::Cow;
+
 use bincode::{BorrowDecode, Encode};
 use donjon_core::alert_state::{AlertState, StoredEvent};
 use donjon_core::digest::ContentDigest;
 use donjon_core::state::HistoryChunk;
 use donjon_core::{IncidentId, Seq, Timestamp};
 
-use super::{Kind, RecordError, codes, stored};
+use super::{Kind, RecordError, Stored, codes, decode_body, stored, unseal};
 
 stored!(AlertState, Kind::AlertState, reads { 1 => AlertStateV1 }, writes 1 => AlertStateV1);
 stored!(HistoryChunk, Kind::HistoryChunk, reads { 1 => HistoryChunkV1 }, writes 1 => HistoryChunkV1);
@@ -33,6 +35,19 @@ struct AlertStateV1<'a> {
     plugin_failure: Option<&'a str>,
     open_links: Vec<[u8; 16]>,
     history_chunks: u32,
+}
+
+/// What a list of alerts is ordered by: the position of the newest event, and whose it is. Makes no texts of its own, because a list looks
+/// at every alert of a tenant to show a few.
+pub(crate) fn head(bytes: &[u8]) -> Result<(Seq, Cow<'_, str>), RecordError> {
+    let (version, body) = unseal(Kind::AlertState, bytes)?;
+    if version != 1 {
+        let state = AlertState::from_bytes(bytes)?;
+        return Ok((state.last_event.seq, Cow::Owned(state.fingerprint.as_str().to_owned())));
+    }
+    let twin = decode_body::<AlertStateV1<'_>>(Kind::AlertState, body)?;
+    let newest = twin.events.iter().fold(0, |seq, event| sum(seq, event.seq));
+    Ok((Seq(newest), Cow::Borrowed(twin.fingerprint)))
 }
 
 #[derive(Encode, BorrowDecode)]

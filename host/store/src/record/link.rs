@@ -1,11 +1,13 @@
 //! The stored form of links, with the explanation that came with them.
 
+use std::borrow::Cow;
+
 use bincode::{BorrowDecode, Encode};
 use donjon_core::batch::Scalar;
 use donjon_core::incident::{Explanation, Link, MemberView};
 use donjon_core::{GroupKey, IncidentId, Seq, Timestamp};
 
-use super::{Kind, RecordError, codes, stored};
+use super::{Kind, RecordError, Stored, codes, decode_body, stored, unseal};
 
 stored!(Link, Kind::Link, reads { 1 => LinkV1, 2 => LinkV2 }, writes 2 => LinkV2);
 
@@ -25,6 +27,35 @@ struct LinkV1<'a> {
 struct LinkV2<'a> {
     link: LinkV1<'a>,
     let_go: Option<(u8, u8, u32)>,
+}
+
+/// A link without its explanation, which is nearly all of it.
+pub(crate) struct LinkHead<'a> {
+    pub(crate) fingerprint: Cow<'a, str>,
+    pub(crate) joined_seq: Seq,
+    pub(crate) is_unlinked: bool,
+}
+
+/// Reads only that much of a link.
+pub(crate) fn head(bytes: &[u8]) -> Result<LinkHead<'_>, RecordError> {
+    let (version, body) = unseal(Kind::Link, bytes)?;
+    let twin = match version {
+        1 => decode_body::<LinkV1<'_>>(Kind::Link, body)?,
+        2 => decode_body::<LinkV2<'_>>(Kind::Link, body)?.link,
+        _ => {
+            let link = Link::from_bytes(bytes)?;
+            return Ok(LinkHead {
+                fingerprint: Cow::Owned(link.fingerprint.as_str().to_owned()),
+                joined_seq: link.joined_seq,
+                is_unlinked: link.unlinked.is_some(),
+            });
+        }
+    };
+    Ok(LinkHead {
+        fingerprint: Cow::Borrowed(twin.fingerprint),
+        joined_seq: Seq(twin.joined_seq),
+        is_unlinked: twin.unlinked.is_some(),
+    })
 }
 
 #[derive(Encode, BorrowDecode)]

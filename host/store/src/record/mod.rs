@@ -25,7 +25,9 @@ use bincode::enc::Encode;
 
 use crate::limits::MAX_RECORD_BYTES;
 
+pub(crate) use alert::head as alert_head;
 pub(crate) use command::CommandV1;
+pub(crate) use link::head as link_head;
 pub(crate) use small::{GroupHead, Meta};
 
 /// First byte of every envelope.

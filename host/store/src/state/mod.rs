@@ -11,6 +11,7 @@ mod capturing;
 mod dead_letters;
 pub(crate) mod keys;
 pub(crate) mod kv;
+mod lists;
 mod mark;
 mod memory;
 mod open;
@@ -18,6 +19,7 @@ mod reader;
 mod sled_kv;
 #[cfg(test)]
 mod tests;
+mod top;
 mod write;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,8 +28,10 @@ use donjon_core::Seq;
 use donjon_core::state::WriteSet;
 
 pub(crate) use capturing::Capturing;
+pub use lists::{MemberPage, Progress};
 pub use open::{Reopened, StateOpenError, put_in_place, set_aside};
 pub use reader::{Dump, KvUsage, OutboxPage, StateReader};
+pub use top::Top;
 
 use crate::checkpoint::Capture;
 use crate::limits::MAX_RECORD_BYTES;

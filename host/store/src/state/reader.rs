@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use donjon_core::batch::KvValue;
-use donjon_core::command::DeadLetter;
 use donjon_core::incident::{Incident, Link, Member};
 use donjon_core::outbox::{OutboxRecord, OutboxWindow};
 use donjon_core::rule::{Rule, RuleStats};
@@ -13,8 +12,9 @@ use donjon_core::{AlertState, Fingerprint, GroupKey, IncidentId, RuleId, Seq, Te
 
 use super::keys::{self, Space};
 use super::kv::{Kv, KvError, Order, Page, Pair, successor};
+use super::lists::Progress;
 use crate::limits::SCAN_PIECE;
-use crate::record::{GroupHead, Meta, Stored};
+use crate::record::{GroupHead, Meta, RecordError, Stored};
 
 /// Reads committed state. Cheap to clone, one for each thread.
 #[derive(Clone)]
@@ -97,7 +97,7 @@ impl StateReader {
         })
     }
 
-    /// The incidents that an alert is linked to, unlinked ones excluded, open or closed, in no meaningful order.
+    /// At most `keep` incidents that an alert is linked to, unlinked ones excluded, open or closed, in no meaningful order.
     ///
     /// # Errors
     /// As `applied`.
@@ -105,9 +105,13 @@ impl StateReader {
         &self,
         tenant: &TenantId,
         fingerprint: &Fingerprint,
+        keep: usize,
     ) -> Result<Vec<IncidentId>, StateError> {
         let mut incidents = Vec::new();
         self.scan(&keys::alert_links(tenant, fingerprint), |key, _| {
+            if incidents.len() >= keep {
+                return Ok(ControlFlow::Break(()));
+            }
             incidents.extend(keys::incident_of_alert_link(key));
             Ok(ControlFlow::Continue(()))
         })?;
@@ -228,25 +232,6 @@ impl StateReader {
         }
     }
 
-    /// At most `limit` dead letters of a tenant, newest first.
-    ///
-    /// # Errors
-    /// As `applied`.
-    pub fn dead_letters(&self, tenant: &TenantId, limit: usize) -> Result<Vec<(Seq, DeadLetter)>, StateError> {
-        let prefix = keys::of_tenant(Space::DeadLetter, tenant);
-        let page = Page {
-            prefix: &prefix,
-            beyond: None,
-            order: Order::Descending,
-            limit,
-        };
-        let letter = |(key, bytes): &Pair| {
-            let seq = keys::seq_of_dead_letter(key).unwrap_or_default();
-            Ok((seq, decode("dead letter", bytes)?))
-        };
-        self.kv.page(page)?.iter().map(letter).collect()
-    }
-
     /// A value of a plugin, expired ones included: the caller knows the time.
     ///
     /// # Errors
@@ -341,6 +326,16 @@ impl StateReader {
     fn scan(
         &self,
         prefix: &[u8],
+        visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
+    ) -> Result<(), StateError> {
+        self.scan_while(prefix, &mut || ControlFlow::Continue(()), visit)
+    }
+
+    /// The same, as long as it is wanted.
+    pub(super) fn scan_while(
+        &self,
+        prefix: &[u8],
+        progress: Progress<'_>,
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
     ) -> Result<(), StateError> {
         let mut beyond: Option<Vec<u8>> = None;
@@ -357,7 +352,7 @@ impl StateReader {
                     return Ok(());
                 }
             }
-            if pairs.len() < SCAN_PIECE {
+            if pairs.len() < SCAN_PIECE || progress().is_break() {
                 return Ok(());
             }
             beyond = pairs.into_iter().next_back().map(|(key, _)| key);
@@ -390,8 +385,12 @@ impl StateReader {
     }
 }
 
-fn decode<T: Stored>(what: &str, bytes: &[u8]) -> Result<T, StateError> {
-    T::from_bytes(bytes).map_err(|error| StateError(format!("{what}: {error}")))
+pub(super) fn decode<T: Stored>(what: &str, bytes: &[u8]) -> Result<T, StateError> {
+    T::from_bytes(bytes).map_err(|error| damaged(what, &error))
+}
+
+pub(super) fn damaged(what: &str, error: &RecordError) -> StateError {
+    StateError(format!("{what}: {error}"))
 }
 
 impl StateView for StateReader {

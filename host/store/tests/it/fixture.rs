@@ -127,7 +127,7 @@ fn check_state(state: &State) {
         assert_eq!(reader.incident(&tenant, id).unwrap(), Some(incident));
         assert_eq!(reader.links(&tenant, id).unwrap(), std::slice::from_ref(&link));
         let linked = reader
-            .incidents_of_alert(&tenant, &link.fingerprint)
+            .incidents_of_alert(&tenant, &link.fingerprint, 100)
             .unwrap()
             .contains(&id);
         assert_eq!(linked, link.unlinked.is_none(), "incident {n}");
@@ -151,7 +151,7 @@ fn check_state(state: &State) {
         .rev()
         .map(|n| (Seq(n), samples::dead_letter(n)))
         .collect();
-    assert_eq!(reader.dead_letters(&tenant, 100).unwrap(), letters);
+    assert_eq!(reader.dead_letters(&tenant, 0, 100).unwrap(), letters);
     let key = format!("k{}", APPLIED % 9);
     assert_eq!(
         reader.plugin_kv_get("rules", &key).unwrap(),

@@ -167,9 +167,11 @@ fn links_are_read_from_both_sides_in_the_order_of_joining() {
         .collect();
     assert_eq!(order, [10, 20, 30]);
     let z = Fingerprint::from("z");
-    assert_eq!(reader.incidents_of_alert(&tenant(), &z).unwrap(), [incident]);
+    assert_eq!(reader.incidents_of_alert(&tenant(), &z, 10).unwrap(), [incident]);
     assert_eq!(
-        reader.incidents_of_alert(&tenant(), &Fingerprint::from("")).unwrap(),
+        reader
+            .incidents_of_alert(&tenant(), &Fingerprint::from(""), 10)
+            .unwrap(),
         []
     );
 
@@ -181,7 +183,7 @@ fn links_are_read_from_both_sides_in_the_order_of_joining() {
             ..WriteSet::default()
         })
         .unwrap();
-    assert_eq!(reader.incidents_of_alert(&tenant(), &z).unwrap(), []);
+    assert_eq!(reader.incidents_of_alert(&tenant(), &z, 10).unwrap(), []);
     assert_eq!(
         reader.link(&tenant(), incident, &z).unwrap(),
         Some(unlinked.1),
@@ -194,7 +196,7 @@ fn links_are_read_from_both_sides_in_the_order_of_joining() {
             ..WriteSet::default()
         })
         .unwrap();
-    assert_eq!(reader.incidents_of_alert(&tenant(), &z).unwrap(), [incident]);
+    assert_eq!(reader.incidents_of_alert(&tenant(), &z, 10).unwrap(), [incident]);
 }
 
 #[test]

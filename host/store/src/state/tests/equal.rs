@@ -25,7 +25,7 @@ proptest! {
         prop_assert_eq!(&on_disk.reader().dump().unwrap(), &expected);
         // Reading goes the same ways too.
         for tenant in in_memory.reader().tenants().unwrap() {
-            let letters = |state: &State| state.reader().dead_letters(&tenant, 3).unwrap();
+            let letters = |state: &State| state.reader().dead_letters(&tenant, 0, 3).unwrap();
             prop_assert_eq!(letters(&on_disk), letters(&in_memory));
         }
         prop_assert_eq!(on_disk.reader().tenants().unwrap(), in_memory.reader().tenants().unwrap());

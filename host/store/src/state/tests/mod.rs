@@ -2,6 +2,7 @@
 
 mod commits;
 mod equal;
+mod lists;
 mod queues;
 mod reopen;
 mod rot;

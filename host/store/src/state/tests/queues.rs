@@ -83,7 +83,7 @@ fn dead_letters_come_newest_first_and_are_dismissed() {
         ..WriteSet::default()
     });
     let seqs = |limit| -> Vec<u64> {
-        let found = state.reader().dead_letters(&tenant(), limit).unwrap();
+        let found = state.reader().dead_letters(&tenant(), 0, limit).unwrap();
         found.iter().map(|(seq, _)| seq.0).collect()
     };
     assert_eq!(seqs(10), [70_000, 256, 255, 1]);
