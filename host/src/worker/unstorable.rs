@@ -12,7 +12,7 @@ use donjon_core::Seq;
 use donjon_core::command::DeadLetter;
 use donjon_core::limits::MAX_ERROR_TEXT_BYTES;
 use donjon_core::text::one_line;
-use donjon_store::CommitError;
+use donjon_store::{CommitError, Entry};
 
 use super::{Worker, WorkerError, replay, settle_waiter};
 use crate::intake::{Accepted, Applied, Item, Waiter};
@@ -69,14 +69,15 @@ impl Worker {
         );
         let mut seq = refused.first;
         while seq <= refused.last {
-            let Some(entry) = self.entry_again(seq, None)? else {
+            // Damaged entries in between are passed over, and told by whoever reads them.
+            let Some(entry) = self.read_next(seq)?.filter(|entry| entry.seq <= refused.last) else {
                 break;
             };
-            // Damaged entries in between are skipped.
-            let found = entry.seq;
-            let waiter = refused.waiters.remove(&found).flatten();
-            self.apply_alone(Accepted { waiter, ..entry })?;
-            seq = found.next();
+            seq = entry.seq.next();
+            let waiter = refused.waiters.remove(&entry.seq).flatten();
+            if let Some(entry) = replay::accepted(entry) {
+                self.apply_alone(Accepted { waiter, ..entry })?;
+            }
         }
         Ok(())
     }
@@ -135,11 +136,18 @@ impl Worker {
         Ok(())
     }
 
-    /// The entry at a position, or the next one that reads, as it was accepted.
+    /// The entry at a position as it was accepted.
     fn entry_again(&self, seq: Seq, waiter: Waiting) -> Result<Option<Accepted>, WorkerError> {
+        let entry = self.read_next(seq)?.filter(|entry| entry.seq == seq);
+        Ok(entry
+            .and_then(replay::accepted)
+            .map(|entry| Accepted { waiter, ..entry }))
+    }
+
+    /// The entry at a position, or the next one that reads.
+    fn read_next(&self, seq: Seq) -> Result<Option<Entry>, WorkerError> {
         let read = self.parts.journal.read_from(seq, 1, usize::MAX);
         let read = read.map_err(|error| WorkerError::Journal(error.to_string()))?;
-        let entry = read.into_iter().next().and_then(replay::accepted);
-        Ok(entry.map(|entry| Accepted { waiter, ..entry }))
+        Ok(read.into_iter().next())
     }
 }

@@ -23,9 +23,7 @@ impl Enricher for Bloater {
         let json = format!("\"{}\"", "v".repeat(BYTES));
         let bloat = |(alert, _)| {
             let small = Patch::new(alert).set("labels.bloated", "true");
-            (0..CHANGES).fold(small, |patch, n| {
-                patch.set(format!("k{n}"), json.as_str())
-            })
+            (0..CHANGES).fold(small, |patch, n| patch.set(format!("k{n}"), json.as_str()))
         };
         Ok((0..).zip(&batch.keys).map(bloat).collect())
     }
