@@ -1,6 +1,8 @@
 //! The plugin directory as an operator meets it: what serves is not pushed out, the last good file survives a restart,
 //! settings change without one, and nobody reads what a plugin said about another tenant's alerts.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use donjon_tests::client::Client;
@@ -228,4 +230,48 @@ fn a_start_does_not_wait_for_the_plugins_and_alerts_wait_for_them() {
     assert_eq!(compiled.count(), 1);
     with_a_rule(&server);
     assert!(is_correlated(&server, "by rules"));
+}
+
+/// A server that may not have more addresses than that, and where it listens.
+fn short_of_addresses(dir: &std::path::Path, kib: u64) -> (std::process::Child, String) {
+    let plugins = dir.join("plugins");
+    std::fs::create_dir(&plugins).unwrap();
+    std::fs::copy(files::plugin("rules"), plugins.join("rules.wasm")).unwrap();
+    let command = format!(
+        "ulimit -v {kib}; exec {} serve --listen 127.0.0.1:0 --data-dir {} --plugin-dir {}",
+        files::donjon().display(),
+        dir.join("data").display(),
+        plugins.display()
+    );
+    let mut child = Command::new("bash")
+        .args(["-c", &command])
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(dir.join("log")).unwrap())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let url = line.trim().strip_prefix("listening on ").unwrap_or_default().to_owned();
+    (child, url)
+}
+
+#[test]
+fn a_machine_without_room_for_a_plugin_says_what_to_do_and_tries_again() {
+    let dir = tempfile::tempdir().unwrap();
+    // One linear memory reserves 4 GiB of addresses.
+    let (mut server, url) = short_of_addresses(dir.path(), 2_500_000);
+    let mut last = Value::Null;
+    let told = wait_for("the refusal", PATIENCE, || {
+        last = Client::new(&url).get("/plugins/rules")?.json();
+        Ok(message(&last).contains("trying again in 2 s"))
+    });
+    server.kill().unwrap();
+    server.wait().unwrap();
+    told.unwrap_or_else(|error| panic!("{error:#}: {last}"));
+    assert!(message(&last).contains("raise `ulimit -v` or LimitAS"), "{last}");
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    let told = log.lines().filter(|line| line.contains("plugin refused"));
+    assert_eq!(told.count(), 1, "each try is noted, one is told: {log}");
 }

@@ -362,7 +362,8 @@ fn every_file_says_why_it_exists_and_stays_readable() {
 fn longest_function(text: &str) -> Option<(String, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let starts = lines.iter().enumerate().filter(|(_, line)| {
-        let line = line.trim_start();
+        // The declaration of a trait's function has no body.
+        let line = if line.ends_with(';') { "" } else { line.trim_start() };
         [
             "fn ",
             "pub fn ",
