@@ -98,7 +98,7 @@ pub struct Ingest {
     pub max_items: usize,
     /// Refuse alerts (429) while that many accepted ones wait to be applied.
     pub max_lag_entries: u64,
-    /// Refuse alerts (429) while the waiting ones take that much memory as text.
+    /// Refuse alerts (429) while the waiting ones take that much memory.
     pub max_lag_bytes: u64,
     /// Most entries the worker applies in one step.
     pub max_batch_entries: usize,

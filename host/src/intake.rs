@@ -2,6 +2,8 @@
 //! under way share the next (group commit). A request is answered only once its entries are on stable storage (I1).
 //! Knows nothing of HTTP, and nothing of what entries mean.
 
+mod check;
+mod size;
 mod thread;
 
 use std::sync::Arc;
@@ -19,10 +21,16 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::disk_space::DiskSpace;
 use crate::telemetry::Metrics;
+pub use check::JournalCheck;
+use size::{ItemSize, sizes_of};
 pub(crate) use thread::JournalThread;
 
-/// Requests waiting for the journal.
+/// Requests waiting for the journal. Their bytes are bounded at the door, where bodies are read.
 const QUEUE_REQUESTS: usize = 4096;
+/// Entries and bytes above the limits on lag up to which commands are taken: people must be able to act while alerts are
+/// refused, and not without end.
+const COMMAND_RESERVE_ENTRIES: u64 = 10_000;
+const COMMAND_RESERVE_BYTES: u64 = 64 << 20;
 
 /// What a request brings.
 #[derive(Debug)]
@@ -134,7 +142,7 @@ pub struct Accepted {
     pub item: Item,
     /// Who waits for its outcome, and under which index.
     pub waiter: Option<(Arc<Waiter>, usize)>,
-    /// What it counts for the limit on waiting bytes.
+    /// What it takes of memory: counts for the limit on waiting bytes until it is released (`Progress::release_bytes`).
     pub bytes: u64,
 }
 
@@ -142,11 +150,19 @@ pub struct Accepted {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Refused {
     /// The journal runs too far ahead of the worker.
-    #[error("too many accepted alerts wait to be applied; try again later: {0}")]
+    #[error("too many accepted entries wait to be applied; try again later: {0}")]
     Behind(u64),
     /// Too many requests at once.
     #[error("too many requests wait for the journal; try again later")]
     Busy,
+    /// One of the items is larger than an entry of the journal may be.
+    #[error("too large for one entry of the journal; send less at a time: limit {limit} bytes, found {found}")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+        /// The size.
+        found: usize,
+    },
     /// No space.
     #[error("disk is full; free some space, then alerts are taken again: {0}")]
     DiskFull(String),
@@ -177,6 +193,8 @@ impl Receipt {
 struct Request {
     tenant: TenantId,
     items: Vec<Item>,
+    /// One an item.
+    sizes: Vec<ItemSize>,
     waiter: Option<Arc<Waiter>>,
     arrived: Instant,
     reply: oneshot::Sender<Result<Seq, Refused>>,
@@ -226,7 +244,7 @@ impl Progress {
         Seq(self.flushed.load(Ordering::SeqCst))
     }
 
-    /// Documents of entries that are accepted and not yet applied.
+    /// Memory that entries take which are accepted and not yet applied.
     pub fn waiting_bytes(&self) -> u64 {
         self.waiting_bytes.load(Ordering::SeqCst)
     }
@@ -295,7 +313,7 @@ impl Progress {
 pub struct IntakeOptions {
     /// Accepted and not applied entries above which alerts are refused.
     pub max_lag_entries: u64,
-    /// Bytes of their documents above which alerts are refused.
+    /// Memory that they take above which alerts are refused.
     pub max_lag_bytes: u64,
     /// How much may still be written.
     pub disk_space: DiskSpace,
@@ -344,7 +362,8 @@ impl Intake {
         metrics: Arc<Metrics>,
     ) -> (Intake, Receiver<Vec<Accepted>>, JournalThread) {
         let (sender, requests) = crossbeam_channel::bounded(QUEUE_REQUESTS);
-        // Bounded by the two limits on lag, which `accept` checks: a bound here would keep senders, and people, waiting
+        // Bounded by the two limits on lag, which `accept` checks (for commands with a reserve above), and by what the
+        // queue before the journal held when they were reached: a bound here would keep senders, and people, waiting
         // without an answer.
         let (to_worker, groups) = crossbeam_channel::unbounded();
         let intake = Intake {
@@ -379,7 +398,8 @@ impl Intake {
         self.stopping.store(true, Ordering::SeqCst);
     }
 
-    /// Makes items durable. Commands are taken even while alerts are refused for lag: people must be able to act.
+    /// Makes items durable. Commands are taken even while alerts are refused for lag, up to a reserve: people must be
+    /// able to act.
     ///
     /// # Errors
     /// When the items were refused as a whole.
@@ -389,10 +409,17 @@ impl Intake {
         }
         let lag = self.progress.accepted().0.saturating_sub(self.progress.applied().0);
         let command = matches!(items.first(), Some(Item::Command { .. }));
-        let full = lag >= self.max_lag_entries || self.progress.waiting_bytes() >= self.max_lag_bytes;
-        if full && !command {
+        let (more_entries, more_bytes) = if command {
+            (COMMAND_RESERVE_ENTRIES, COMMAND_RESERVE_BYTES)
+        } else {
+            (0, 0)
+        };
+        if lag >= self.max_lag_entries.saturating_add(more_entries)
+            || self.progress.waiting_bytes() >= self.max_lag_bytes.saturating_add(more_bytes)
+        {
             return Err(Refused::Behind(lag));
         }
+        let sizes = sizes_of(&tenant, &items)?;
         if items.is_empty() {
             return Ok(Receipt {
                 first: self.progress.accepted(),
@@ -414,6 +441,7 @@ impl Intake {
         let request = Request {
             tenant,
             items,
+            sizes,
             waiter,
             arrived: Instant::now(),
             reply,

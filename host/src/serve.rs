@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::disk_space::DiskSpace;
 use crate::http::auth::Auth;
 use crate::http::{App, Shared};
-use crate::intake::{Intake, IntakeOptions, Progress};
+use crate::intake::{Intake, IntakeOptions, JournalCheck, Progress};
 use crate::rule_changes::RuleChanges;
 use crate::telemetry::{self, Metrics};
 use crate::worker::{CheckpointKeeper, Worker, WorkerError, WorkerParts};
@@ -72,8 +72,9 @@ async fn serve(config: Config, options: RunOptions) -> anyhow::Result<()> {
     let clock = if options.manual_clock {
         Clock::manual()
     } else {
-        Clock::System
+        Clock::system()
     };
+    clock.go_on_after(opened.last_accepted);
     let metrics = Arc::new(Metrics::default());
     let (journal, state) = (opened.journal.reader(), opened.state.reader().clone());
     let auth = Auth::new(&config.auth)?;
@@ -151,6 +152,7 @@ fn start_path(
     let every_entries = config.storage.checkpoint_entries;
     let keeper = CheckpointKeeper::new(checkpoints, every_entries, &disk_space, metrics);
     let options = intake_options(config, dir, disk_space.clone(), last_accepted);
+    let check = JournalCheck::new(reader.clone());
     let (intake, groups, journal_thread) = Intake::start(
         journal,
         options,
@@ -180,6 +182,7 @@ fn start_path(
     };
     let first_look = plugins.directory.first_look();
     let worker = spawn_worker(parts, first_look, Arc::clone(&broken), stopping.clone())?;
+    check.spawn(stopping.clone()).context("check the journal")?;
     Ok(RunningPath {
         intake,
         journal_thread,

@@ -71,6 +71,10 @@ pub struct Metrics {
     pub applied_seq: Gauge<i64, AtomicI64>,
     /// Position up to which the newest checkpoint goes.
     pub checkpoint_seq: Gauge<i64, AtomicI64>,
+    /// Damaged places of the journal that were met since the start.
+    pub journal_damage: Gauge<i64, AtomicI64>,
+    /// By how much the clock of the machine is ahead of the times that alerts get.
+    pub clock_ahead_ms: Gauge<i64, AtomicI64>,
     /// Incidents opened.
     pub incidents_opened: Counter,
     /// Evaluations of rules that failed.
@@ -108,6 +112,8 @@ impl Default for Metrics {
             journal_seq: Gauge::default(),
             applied_seq: Gauge::default(),
             checkpoint_seq: Gauge::default(),
+            journal_damage: Gauge::default(),
+            clock_ahead_ms: Gauge::default(),
             incidents_opened: Counter::default(),
             rule_errors: Counter::default(),
             plugin_failures: Family::default(),
@@ -180,6 +186,16 @@ impl Metrics {
 
     fn registered_rest(mut self) -> Self {
         let r = &mut self.registry;
+        r.register(
+            "journal_damage",
+            "Damaged places of the journal met since the start",
+            self.journal_damage.clone(),
+        );
+        r.register(
+            "clock_ahead_ms",
+            "The clock of the machine against the times that alerts get",
+            self.clock_ahead_ms.clone(),
+        );
         r.register("incidents_opened", "Incidents opened", self.incidents_opened.clone());
         r.register(
             "rule_errors",

@@ -2,6 +2,7 @@
 
 mod bounded_reads;
 mod caps;
+mod clock_jumps;
 mod command_line;
 mod compatibility;
 mod crash;
@@ -11,7 +12,9 @@ mod foreign_verdicts;
 mod full_disk;
 mod guests;
 mod hostile_guests;
+mod journal_damage;
 mod monitoring;
+mod oversized_commands;
 mod plugin_directory;
 mod reading;
 mod recovery;

@@ -67,6 +67,7 @@ async fn readyz(State(app): State<Shared>) -> Response {
         "ready": ready, "journal_replayed": replayed, "held": held,
         "accepted": progress.accepted().0, "applied": progress.applied().0,
         "plugins": serving.plugins.len(), "correlators": correlators.count(),
+        "journal_damage": app.journal.damage_count(), "clock_ahead_ms": app.clock.ahead_ms(),
     });
     let status = if ready {
         StatusCode::OK
@@ -108,6 +109,9 @@ pub async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 struct Advance {
     #[serde(default)]
     advance_ms: u64,
+    /// Sets the clock without time passing: a clock that jumps.
+    #[serde(default)]
+    jump_ms: i64,
 }
 
 /// Only with `--manual-clock`: moves the clock once everything accepted before is applied.
@@ -121,6 +125,7 @@ async fn test_clock(State(app): State<Shared>, Json(body): Json<Advance>) -> Res
     while progress.applied() < accepted {
         tokio::time::sleep(POLL).await;
     }
-    let now = app.clock.advance(body.advance_ms).unwrap_or_else(|| app.clock.now());
-    Ok(Json(json!({"now_ms": now.0})))
+    app.clock.advance(body.advance_ms);
+    app.clock.jump(body.jump_ms);
+    Ok(Json(json!({"now_ms": app.clock.now().0})))
 }

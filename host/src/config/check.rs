@@ -6,6 +6,10 @@ use donjon_core::limits::MAX_NAME_BYTES;
 
 use super::{AuthMode, Config, ConfigError, Key, Role};
 
+/// The least reserve. A quarter of it is the floor below which nothing is begun: the largest block of the journal and a
+/// commit of sled have to fit, because sled does not survive a write that meets a full disk.
+const MIN_RESERVE_BYTES: u64 = 16 << 20;
+
 /// What a plugin can be granted.
 const CAPABILITIES: [&str; 9] = [
     "log",
@@ -71,6 +75,7 @@ impl Config {
         for (name, value, least) in [
             ("storage.cache_bytes", self.storage.cache_bytes, 1 << 20),
             ("storage.segment_bytes", self.storage.segment_bytes, 64 << 10),
+            ("storage.min_free_bytes", self.storage.min_free_bytes, MIN_RESERVE_BYTES),
             (
                 "plugin_host.memory_bytes",
                 self.plugin_host.memory_bytes as u64,

@@ -152,6 +152,9 @@ impl From<Refused> for ApiError {
         let (status, code) = match &refused {
             Refused::Behind(_) => (StatusCode::TOO_MANY_REQUESTS, "behind"),
             Refused::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            Refused::TooLarge { .. } => {
+                return Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", refused.to_string());
+            }
             Refused::DiskFull(_) => (StatusCode::TOO_MANY_REQUESTS, "disk_full"),
             Refused::Broken(_) => (StatusCode::SERVICE_UNAVAILABLE, "journal_broken"),
             Refused::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),

@@ -1,5 +1,6 @@
 //! The journal's thread: appends what all waiting requests bring, one `fdatasync` for the group, then answers them and
-//! hands their items to the worker. Also the only place that looks at free space and frees old days.
+//! hands their items to the worker. It also frees old days, and tells what is wrong with the journal or the clock,
+//! whoever noticed it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use donjon_store::Day;
 use donjon_store::journal::{EntryBody, Journal, JournalError, NewEntry, freeable};
 
 use super::{Accepted, IntakeOptions, Item, Progress, Refused, Request};
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockNews};
 use crate::disk_space::Line;
 use crate::telemetry::Metrics;
 
@@ -34,7 +35,7 @@ pub(crate) struct JournalThread {
     pub(super) retention_looked: Instant,
     /// Set by `Intake::stop`: clients that never end their requests must not keep the thread.
     pub(super) stopping: Arc<AtomicBool>,
-    /// Acceptance times never go back, whatever the clock does: the worker must see what the journal says.
+    /// The time of the newest entry.
     pub(super) last_at: Timestamp,
 }
 
@@ -51,7 +52,7 @@ impl JournalThread {
                 Err(RecvTimeoutError::Timeout) if !self.stopping.load(Ordering::SeqCst) => {}
                 Err(_) => return,
             }
-            self.free_old_days_if_due();
+            self.look_around();
         }
     }
 
@@ -79,10 +80,32 @@ impl JournalThread {
         }
     }
 
+    /// Between two groups, and ten times a second while there are none.
+    fn look_around(&mut self) {
+        // A look keeps the believed time going, so that a jump is noticed when it happens.
+        self.clock.now();
+        for news in self.clock.take_news() {
+            match news {
+                ClockNews::Agrees => tracing::warn!("{news}"),
+                _ => tracing::error!("{news}"),
+            }
+        }
+        self.metrics.clock_ahead_ms.set(self.clock.ahead_ms());
+        let reader = self.journal.reader();
+        for damage in reader.take_untold_damage() {
+            tracing::error!("journal is damaged: {damage}");
+        }
+        self.metrics
+            .journal_damage
+            .set(i64::try_from(reader.damage_count()).unwrap_or(i64::MAX));
+        self.free_old_days_if_due();
+    }
+
     /// The requests that the disk has room for; the others are refused. What waits to be applied counts as if it were
     /// written already: derived state will need about as much once more.
     fn that_fits(&self, group: Vec<Request>) -> Vec<Request> {
-        let planned: u64 = group.iter().flat_map(|request| &request.items).map(size_of_item).sum();
+        let sizes = group.iter().flat_map(|request| &request.sizes);
+        let planned: u64 = sizes.map(|size| size.entry).sum();
         let waiting = self.progress.waiting_bytes();
         let space = &self.options.disk_space;
         let Err(shortage) = space.fits(Line::Reserve, planned.saturating_add(waiting)) else {
@@ -111,7 +134,7 @@ impl JournalThread {
         let could = freeable(&segments, &[flushed], policy, today);
         let days = freeable(&segments, &[flushed, checkpointed], policy, today);
         self.progress.set_checkpoint_wanted(days.len() < could.len());
-        if days.is_empty() {
+        if days.is_empty() && !self.journal.has_unremoved() {
             return;
         }
         match self.journal.free(&days) {
@@ -122,48 +145,74 @@ impl JournalThread {
 
     /// One group commit. False once the worker is gone.
     fn commit(&mut self, mut group: Vec<Request>) -> bool {
-        let at = self.last_at.max(self.clock.now());
+        let at = self.clock.now();
+        if at < self.last_at {
+            // A clock that was wrong was put right, and told so.
+            self.journal.go_back_to(at);
+        }
         self.last_at = at;
-        let sizes: Vec<u64> = group
-            .iter()
-            .flat_map(|request| &request.items)
-            .map(size_of_item)
-            .collect();
-        let entries: Vec<NewEntry> = group.iter_mut().flat_map(|request| entries_of(request, at)).collect();
-        let count = entries.len();
-        let appended = self
-            .journal
-            .append(&entries)
-            .and_then(|seqs| self.journal.sync().map(|()| seqs));
-        drop(entries);
-        let first = match appended {
-            Ok(seqs) => *seqs.start(),
+        let entries: Vec<Vec<NewEntry>> = group.iter_mut().map(|request| entries_of(request, at)).collect();
+        let first = match self.append(&mut group, entries) {
+            Ok(Some(first)) => first,
+            Ok(None) => return true,
             Err(error) => {
+                let count: usize = group.iter().map(|request| request.items.len()).sum();
                 tracing::error!(%error, "journal refused {count} entries; their senders were told");
                 refuse_all(group, &refusal(&error));
                 return true;
             }
         };
-        let last = Seq(first.0 + count as u64 - 1);
+        let count = group.iter().map(|request| request.items.len() as u64).sum::<u64>();
+        let last = Seq(first.0 + count - 1);
         self.progress.accepted.store(last.0, Ordering::SeqCst);
         self.metrics.journal_seq.set(i64::try_from(last.0).unwrap_or(i64::MAX));
         #[expect(clippy::cast_precision_loss, reason = "a group has few entries")]
         self.metrics.journal_group_entries.observe(count as f64);
-        let bytes = sizes.iter().sum();
+        let sizes = group.iter().flat_map(|request| &request.sizes);
+        let bytes = sizes.map(|size| size.memory).sum();
         self.progress.waiting_bytes.fetch_add(bytes, Ordering::SeqCst);
-        let accepted = acknowledge(group, first, at, &sizes, &self.metrics);
+        let accepted = acknowledge(group, first, at, &self.metrics);
         self.to_worker.send(accepted).is_ok()
+    }
+
+    /// Writes the entries of a group, makes them durable, and gives the position of the first; none if nothing is left
+    /// of the group. One entry that cannot be written at all refuses its own request and no other. (`accept` refuses
+    /// what is too large before it comes here; this is for what nobody thought of.)
+    fn append(&mut self, group: &mut Vec<Request>, entries: Vec<Vec<NewEntry>>) -> Result<Option<Seq>, JournalError> {
+        let lengths: Vec<usize> = entries.iter().map(Vec::len).collect();
+        let all: Vec<NewEntry> = entries.into_iter().flatten().collect();
+        let error = match self.journal.append(&all) {
+            Ok(seqs) => return self.journal.sync().map(|()| Some(*seqs.start())),
+            Err(error @ (JournalError::EntryTooLarge { .. } | JournalError::Codec { .. })) => error,
+            Err(error) => return Err(error),
+        };
+        tracing::error!(%error, "an entry cannot be written; trying the requests of its group one by one");
+        let mut rest = all.as_slice();
+        let mut first = None;
+        let mut taken = Vec::with_capacity(group.len());
+        for (request, length) in group.drain(..).zip(lengths) {
+            let (own, others) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+            rest = others;
+            match self.journal.append(own) {
+                Ok(seqs) => {
+                    first.get_or_insert(*seqs.start());
+                    taken.push(request);
+                }
+                Err(error) => refuse_all(vec![request], &refusal(&error)),
+            }
+        }
+        *group = taken;
+        self.journal.sync().map(|()| first)
     }
 }
 
 /// Answers every request of a durable group and hands its items on.
-fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, sizes: &[u64], metrics: &Metrics) -> Vec<Accepted> {
-    let mut sizes = sizes.iter().copied();
+fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, metrics: &Metrics) -> Vec<Accepted> {
     let mut seq = first;
     let mut accepted = Vec::new();
     for request in group {
         let request_first = seq;
-        for (index, item) in request.items.into_iter().enumerate() {
+        for (index, (item, size)) in request.items.into_iter().zip(request.sizes).enumerate() {
             let waiter = request.waiter.as_ref().map(|waiter| (Arc::clone(waiter), index));
             accepted.push(Accepted {
                 seq,
@@ -171,7 +220,7 @@ fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, sizes: &[u64], me
                 tenant: request.tenant.clone(),
                 item,
                 waiter,
-                bytes: sizes.next().unwrap_or(0),
+                bytes: size.memory,
             });
             seq = seq.next();
         }
@@ -184,15 +233,6 @@ fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, sizes: &[u64], me
     accepted
 }
 
-/// What an item takes of the disk, before compression; also what it counts for the limit on waiting bytes.
-fn size_of_item(item: &Item) -> u64 {
-    match item {
-        Item::Alert(new) => new.document.len() as u64,
-        Item::DeadLetter { raw, .. } => raw.len() as u64,
-        Item::Command { .. } => 0,
-    }
-}
-
 fn refuse_all(group: Vec<Request>, refused: &Refused) {
     for request in group {
         let _ = request.reply.send(Err(refused.clone()));
@@ -202,6 +242,10 @@ fn refuse_all(group: Vec<Request>, refused: &Refused) {
 fn refusal(error: &JournalError) -> Refused {
     match error {
         JournalError::DiskFull { .. } => Refused::DiskFull(error.to_string()),
+        JournalError::EntryTooLarge { limit, found } => Refused::TooLarge {
+            limit: *limit,
+            found: *found,
+        },
         _ => Refused::Broken(error.to_string()),
     }
 }
@@ -237,3 +281,7 @@ fn body_of(item: &mut Item) -> EntryBody {
         },
     }
 }
+
+#[cfg(test)]
+#[path = "thread_tests.rs"]
+mod tests;

@@ -2,10 +2,10 @@
 //! left behind. "A slow start, never a loss": derived state that is gone comes from a checkpoint and the journal.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
 use donjon_core::{Seq, Timestamp};
-use donjon_store::journal::{Durability, Journal, JournalOptions};
+use donjon_store::journal::{Durability, Journal, JournalOptions, JournalReader};
 use donjon_store::{CheckpointError, Checkpoints, DataDir, Reopened, State, StateOptions, put_in_place};
 
 use super::WrongSetUp;
@@ -24,25 +24,37 @@ pub(super) struct Opened {
     pub(super) last_accepted: Timestamp,
 }
 
-/// What the journal does not hold any more.
-#[derive(Clone, Copy)]
-struct Missing {
-    up_to: Seq,
-    /// Somebody asked to go on without.
-    accepted: bool,
-}
-
 /// Opens the data directory.
 pub(super) fn open(config: &config::Storage, accept_missing_history: bool) -> Result<Opened, WrongSetUp> {
     let dir = DataDir::open(&config.data_dir).map_err(wrong)?;
-    let (mut journal, last_accepted) = open_journal(&dir, config)?;
     let mut checkpoints = Checkpoints::open(dir.checkpoints()).map_err(wrong)?;
-    let missing = Missing {
-        up_to: Seq(journal.reader().first_seq().0.saturating_sub(1)),
-        accepted: accept_missing_history,
+    let (state, seen) = open_state(&dir, config)?;
+    // Whoever has seen an entry proves that it was acknowledged.
+    let seen = seen.max(checkpoints.newest().unwrap_or_default());
+    let (mut journal, last_accepted) = open_journal(&dir, config, seen)?;
+    let reader = journal.reader();
+    let found = applied(&state)?;
+    let state = if found == Seq(0) || missing_after(&reader, found)?.is_some() {
+        restored(&dir, options(config), &mut checkpoints, state)?
+    } else {
+        state
     };
-    let state = open_state(&dir, config, &mut checkpoints, missing)?;
     let applied = applied(&state)?;
+    if let Some(why) = missing_after(&reader, applied)? {
+        let found = format!(
+            "derived state knows the journal up to entry {applied} and no checkpoint of it that reads knows more, but {why}: \
+             what these entries said (alerts, rules, acknowledgements) is in none of them"
+        );
+        if !accept_missing_history {
+            return Err(WrongSetUp(format!(
+                "{found}. Restore {} and {} from a backup (or a {0}.broken-N), or start with --accept-missing-history to \
+                 go on with what the journal holds",
+                dir.state().display(),
+                dir.journal().display(),
+            )));
+        }
+        tracing::error!("{found}; going on without, as asked");
+    }
     // Behind the cursor only if the disk lost what it had promised, or with durability = "buffered": positions that
     // derived state knows are never given to other entries.
     journal.continue_after(applied);
@@ -55,7 +67,28 @@ pub(super) fn open(config: &config::Storage, accept_missing_history: bool) -> Re
     })
 }
 
-fn open_journal(dir: &DataDir, config: &config::Storage) -> Result<(Journal, Timestamp), WrongSetUp> {
+/// What of the journal after `applied` was freed, or does not read. It is read in full from there on, which a replay
+/// would do anyway; of what is applied already nothing is read here (`JournalCheck` does that while the server runs).
+fn missing_after(reader: &JournalReader, applied: Seq) -> Result<Option<String>, WrongSetUp> {
+    let freed = Seq(reader.first_seq().0.saturating_sub(1));
+    if applied < freed {
+        return Ok(Some(format!(
+            "the journal begins after entry {freed}, because older days were freed, or their files are gone"
+        )));
+    }
+    let mut at = applied.next();
+    while let Some(next) = reader.check_segment(at).map_err(wrong)? {
+        at = next;
+    }
+    let (_, listed) = reader.damage();
+    let mut lost = listed.iter().filter(|damage| damage.loses_after(applied));
+    Ok(lost.next().map(|first| match lost.count() {
+        0 => format!("the journal is damaged: {first}"),
+        more => format!("the journal is damaged: {first}; and {more} places more"),
+    }))
+}
+
+fn open_journal(dir: &DataDir, config: &config::Storage, seen: Seq) -> Result<(Journal, Timestamp), WrongSetUp> {
     let durability = match config.durability {
         config::Durability::Fsync => Durability::Fsync,
         config::Durability::Buffered => Durability::Buffered,
@@ -63,62 +96,61 @@ fn open_journal(dir: &DataDir, config: &config::Storage) -> Result<(Journal, Tim
     let options = JournalOptions {
         durability,
         segment_bytes: config.segment_bytes,
+        seen,
         ..JournalOptions::default()
     };
     let (journal, report) =
         Journal::open(dir.journal(), options).map_err(|error| WrongSetUp(format!("open the journal: {error}")))?;
-    if let Some(torn) = &report.torn {
-        tracing::warn!(
+    match &report.torn {
+        Some(torn) if torn.kept_as.is_some() => tracing::error!(
             bytes = torn.bytes,
-            "cut a torn tail off the journal; it was never acknowledged"
-        );
+            kept_as = ?torn.kept_as,
+            "cut off the end of the journal, which does not read; put aside"
+        ),
+        Some(torn) => tracing::warn!(
+            bytes = torn.bytes,
+            "cut off the end of the journal: a write that did not end; derived state has seen nothing of it, so most \
+             likely it was never acknowledged"
+        ),
+        None => {}
     }
-    for damage in &report.damage {
-        tracing::error!(?damage, "journal is damaged; the entries of this block are lost");
-    }
+    tell_damage(&journal.reader());
     Ok((journal, report.last_accepted))
 }
 
-fn open_state(
-    dir: &DataDir,
-    config: &config::Storage,
-    checkpoints: &mut Checkpoints,
-    missing: Missing,
-) -> Result<State, WrongSetUp> {
-    let options = StateOptions {
+/// Each damaged place once, as an error: entries that were acknowledged are gone.
+pub fn tell_damage(reader: &JournalReader) {
+    for damage in reader.take_untold_damage() {
+        tracing::error!("journal is damaged: {damage}");
+    }
+}
+
+fn options(config: &config::Storage) -> StateOptions {
+    StateOptions {
         cache_bytes: config.cache_bytes,
-    };
-    let restoring = dir.state().with_file_name(RESTORING);
+    }
+}
+
+/// Opens what there is of derived state, and tells how far it has seen the journal, now or before something happened
+/// to it.
+fn open_state(dir: &DataDir, config: &config::Storage) -> Result<(State, Seq), WrongSetUp> {
+    let restoring = restoring(dir);
     if restoring.exists() {
         // Left by a restore that did not end; it begins anew.
         fs::remove_dir_all(&restoring).map_err(wrong)?;
     }
-    let (state, reopened) = State::open(dir.state(), options).map_err(wrong)?;
+    let (state, reopened) = State::open(dir.state(), options(config)).map_err(wrong)?;
     tell(&reopened);
-    let found = applied(&state)?;
-    let state = if found == Seq(0) || found < missing.up_to {
-        restored(dir, &restoring, options, checkpoints, state)?
-    } else {
-        state
+    let applied = applied(&state)?;
+    let seen = match reopened {
+        Reopened::WentBack { flushed, .. } => flushed.max(applied),
+        _ => applied,
     };
-    let now = applied(&state)?;
-    if now < missing.up_to {
-        let found = format!(
-            "derived state knows the journal up to entry {now} and no checkpoint of it that reads knows more, but the \
-             journal begins after entry {}, because older days were freed: rules and incidents of the days between are \
-             in none of them",
-            missing.up_to
-        );
-        if !missing.accepted {
-            return Err(WrongSetUp(format!(
-                "{found}. Restore {} from a backup (or a {0}.broken-N), or start with --accept-missing-history to go on \
-                 with what the journal holds",
-                dir.state().display(),
-            )));
-        }
-        tracing::error!("{found}; going on without, as asked");
-    }
-    Ok(state)
+    Ok((state, seen))
+}
+
+fn restoring(dir: &DataDir) -> PathBuf {
+    dir.state().with_file_name(RESTORING)
 }
 
 fn tell(reopened: &Reopened) {
@@ -133,11 +165,10 @@ fn tell(reopened: &Reopened) {
     }
 }
 
-/// State that is empty, or misses days that the journal has no more, gives way to the newest checkpoint that reads and
+/// State that is empty, or misses entries that the journal has no more, gives way to the newest checkpoint that reads and
 /// knows more, where there is one: replaying the whole journal takes longer, and its first days may be gone.
 fn restored(
     dir: &DataDir,
-    restoring: &Path,
     options: StateOptions,
     checkpoints: &mut Checkpoints,
     state: State,
@@ -154,7 +185,8 @@ fn restored(
             dir.state().display()
         ))
     };
-    let (filled, _) = State::open(restoring, options).map_err(wrong)?;
+    let restoring = restoring(dir);
+    let (filled, _) = State::open(&restoring, options).map_err(wrong)?;
     let said = |records| tracing::info!(records, "still restoring");
     let restored = checkpoints.restore(&filled, found, said).map_err(failed)?;
     drop(filled);
@@ -162,12 +194,12 @@ fn restored(
         tracing::error!("checkpoint does not read; using an older one: {damaged}");
     }
     let Some(applied) = restored.applied else {
-        fs::remove_dir_all(restoring).map_err(wrong)?;
+        fs::remove_dir_all(&restoring).map_err(wrong)?;
         return Ok(state);
     };
     drop(state);
-    if let Some(old) = put_in_place(restoring, &dir.state(), found > Seq(0)).map_err(wrong)? {
-        tracing::error!(moved_to = %old.display(), "derived state missed days that the journal has no more; put aside");
+    if let Some(old) = put_in_place(&restoring, &dir.state(), found > Seq(0)).map_err(wrong)? {
+        tracing::error!(moved_to = %old.display(), "derived state missed entries that the journal has no more; put aside");
     }
     tracing::warn!(%applied, "derived state was restored from a checkpoint; the journal is applied from there");
     let (state, _) = State::open(dir.state(), options).map_err(wrong)?;

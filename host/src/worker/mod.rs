@@ -233,6 +233,7 @@ impl Worker {
             self.commit(entry.seq)?;
             outcome = CommandOutcome::NotStorable { why };
         }
+        self.parts.progress.release_bytes(entry.bytes);
         if changes_rules && let Some(rules) = self.rule_books.get_mut(&entry.tenant) {
             rules.are_stale();
         }

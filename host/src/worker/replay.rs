@@ -1,8 +1,8 @@
 //! Applies what the journal holds beyond the cursor: after a crash, or after derived state had to be rebuilt. Reads
 //! documents back into alerts; knows nothing of why they were not applied.
 
+use donjon_core::Value;
 use donjon_core::digest::content_digest;
-use donjon_core::{Seq, Value};
 use donjon_store::journal::{Entry, EntryBody};
 
 use super::{Worker, WorkerError};
@@ -54,11 +54,11 @@ pub(super) fn run(worker: &mut Worker) -> Result<(), WorkerError> {
             tracing::info!(applied = next.0 - 1, to = end.0, "still applying");
         }
     }
-    // Entries lost with a damaged block are reported by the journal; the cursor must not wait for them.
-    worker
-        .parts
-        .progress
-        .set_applied(Seq(end.0.max(worker.parts.progress.applied().0)));
+    if worker.parts.progress.applied() < end {
+        // What is left does not read: the reader noted it, the journal's thread tells it, and at the start somebody
+        // accepted it. The cursor goes past it, or the next start would ask again.
+        worker.commit(end)?;
+    }
     tracing::info!(applied = end.0, "journal is applied");
     Ok(())
 }

@@ -10,6 +10,8 @@ pub const FORMAT: u32 = 1;
 
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
+/// Made at the first opening.
+const FOLDERS: [&str; 3] = ["journal", "state", "checkpoints"];
 
 /// A data directory, locked for this process until dropped.
 #[derive(Debug)]
@@ -45,6 +47,16 @@ pub enum OpenError {
         /// The content of `FORMAT`.
         found: String,
     },
+    /// There is data, and nothing that says how it is laid out.
+    #[error(
+        "data directory has data but no file {FORMAT_FILE}, which says how it is laid out; restore that file from a \
+         backup, or, if this version of donjon wrote the data, write it with: echo 'donjon {FORMAT}' > {}",
+        path.join(FORMAT_FILE).display()
+    )]
+    NoFormat {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The file system said no.
     #[error("{action} {}: {source}{}", path.display(), advice(source))]
     Io {
@@ -71,7 +83,7 @@ impl DataDir {
         create_private(&path).map_err(io("create data directory", &path))?;
         let lock = lock(&path)?;
         check_format(&path)?;
-        for folder in ["journal", "state", "checkpoints"].map(|name| path.join(name)) {
+        for folder in FOLDERS.map(|name| path.join(name)) {
             create_private(&folder).map_err(io("create folder", &folder))?;
         }
         sync_dir(&path).map_err(io("sync data directory", &path))?;
@@ -144,8 +156,9 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-/// A directory without `FORMAT` is new, or the process died right after creating it: both get one. The file is
-/// renamed into place, so that it is there whole or not at all.
+/// A directory without `FORMAT` and without data is new, or the process died right after creating it: both get one. The
+/// file is renamed into place, so that it is there whole or not at all, and made durable before there is any data: one
+/// that is missing beside data was taken away.
 fn check_format(dir: &Path) -> Result<(), OpenError> {
     let path = dir.join(FORMAT_FILE);
     let io = |action| {
@@ -167,17 +180,37 @@ fn check_format(dir: &Path) -> Result<(), OpenError> {
             })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if has_data(dir).map_err(io("look for data beside"))? {
+                return Err(OpenError::NoFormat { path: dir.to_owned() });
+            }
             let draft = dir.join("FORMAT.new");
             let write = || {
                 let mut file = File::create(&draft)?;
                 file.write_all(expected.as_bytes())?;
                 file.sync_all()?;
-                fs::rename(&draft, &path)
+                fs::rename(&draft, &path)?;
+                sync_dir(dir)
             };
             write().map_err(io("write format"))
         }
         Err(source) => Err(io("read format")(source)),
     }
+}
+
+/// Whether something is in one of the folders.
+fn has_data(dir: &Path) -> io::Result<bool> {
+    for folder in FOLDERS {
+        match fs::read_dir(dir.join(folder)) {
+            Ok(mut items) => {
+                if items.next().is_some() {
+                    return Ok(true);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
 }
 
 /// What to do about an error of the file system, where that is plain.
@@ -227,6 +260,22 @@ mod tests {
         fs::write(temp.path().join(FORMAT_FILE), "donjon 7\n").unwrap();
         let error = DataDir::open(temp.path()).unwrap_err().to_string();
         assert!(error.ends_with("expected 1, found 7"), "{error}");
+    }
+
+    #[test]
+    fn data_without_its_format_is_refused_with_what_to_do() {
+        let temp = tempfile::tempdir().unwrap();
+        drop(DataDir::open(temp.path()).unwrap());
+        fs::remove_file(temp.path().join(FORMAT_FILE)).unwrap();
+        drop(DataDir::open(temp.path()).unwrap());
+        assert!(temp.path().join(FORMAT_FILE).exists(), "folders without data are new");
+        fs::write(temp.path().join("journal/x"), b"x").unwrap();
+        fs::remove_file(temp.path().join(FORMAT_FILE)).unwrap();
+        for _ in 0..2 {
+            let error = DataDir::open(temp.path()).unwrap_err();
+            assert!(matches!(error, OpenError::NoFormat { .. }), "{error}");
+            assert!(error.to_string().contains("echo 'donjon 1'"), "{error}");
+        }
     }
 
     #[test]

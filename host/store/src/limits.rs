@@ -14,8 +14,8 @@ pub const MAX_BLOCK_ENTRIES: usize = 65_536;
 pub const MAX_BLOCK_RAW_OPTION: usize = 4 * 1024 * 1024;
 /// Decompressed blocks kept for readers, in bytes.
 pub const BLOCK_CACHE_BYTES: usize = 32 * 1024 * 1024;
-/// Block indexes of sealed segments kept for readers; one of a full segment takes about 150 KB.
-pub const CACHED_SEGMENT_INDEXES: usize = 256;
+/// Block indexes of sealed segments kept for readers, in bytes; one of a segment takes 100 KB to 6 MB.
+pub const INDEX_CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// Most damaged places of the journal that are listed; further ones are only counted.
 pub const MAX_DAMAGE_LISTED: usize = 1000;
 /// Largest encoded record of the state, in bytes, envelope excluded.

@@ -51,7 +51,8 @@ fn taking_events<V: StateView>(
     }
 }
 
-/// Whether the newest member event before this one is recent enough. An incident without members never expires.
+/// Whether the newest member event before this one is recent enough. An incident without members never expires. Time goes
+/// back only where a clock that was far ahead was put right: what came before that is of no known age, so it is over.
 fn within_window<V: StateView>(
     working: &mut Working<V>,
     joining: &Joining<'_>,
@@ -68,7 +69,8 @@ fn within_window<V: StateView>(
         .map(|(_, newest)| *newest);
     let newest = noted.unwrap_or(incident.members.newest_event);
     let timeframe_ms = judgement.rule.rule.draft.timeframe_seconds.saturating_mul(1000);
-    Ok(incident.members.count == 0 || newest >= joining.event.accepted.minus_ms(timeframe_ms))
+    let now = joining.event.accepted;
+    Ok(incident.members.count == 0 || (now.minus_ms(timeframe_ms)..=now).contains(&newest))
 }
 
 fn open<V: StateView>(

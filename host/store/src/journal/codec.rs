@@ -86,6 +86,29 @@ pub(super) fn encode(entry: &NewEntry, accepted: Timestamp, out: &mut Vec<u8>) -
     Ok(found)
 }
 
+/// How many bytes of an entry a command takes.
+#[must_use]
+pub fn command_bytes(command: &Command) -> usize {
+    let mut counted = Counted(0);
+    // Counting has no limit and cannot fail.
+    let _ = bincode::encode_into_std_write(CommandV1::from(command), &mut counted, standard());
+    counted.0
+}
+
+/// Counts what is written and keeps nothing.
+struct Counted(usize);
+
+impl std::io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Reads an entry. `like` is the tenant of the entry before: most have the same, and share its text.
 pub(super) fn decode(bytes: &[u8], seq: Seq, like: Option<&TenantId>) -> Result<Entry, JournalError> {
     let failed = |why: String| JournalError::Codec {

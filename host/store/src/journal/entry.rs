@@ -8,7 +8,8 @@ use donjon_core::{EventId, Seq, TenantId, Timestamp};
 pub struct Entry {
     /// Its position.
     pub seq: Seq,
-    /// When it was accepted; never earlier than the entry before.
+    /// When it was accepted; not earlier than the entry before, unless a clock that was far ahead was put right
+    /// (`Journal::go_back_to`).
     pub accepted: Timestamp,
     /// Whose it is.
     pub tenant: TenantId,

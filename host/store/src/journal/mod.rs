@@ -8,6 +8,7 @@ mod block;
 mod cache;
 mod catalogue;
 mod codec;
+mod damage;
 mod entry;
 mod error;
 pub mod files;
@@ -21,14 +22,17 @@ mod segment;
 mod tests;
 mod writer;
 
+pub use codec::command_bytes;
+pub use damage::{Damage, DamageKind};
 pub use entry::{Entry, EntryBody, NewEntry};
 pub use error::JournalError;
 pub use open::{RecoveryReport, TornTail};
 pub use reader::JournalReader;
 pub use retention::{RetentionPolicy, freeable};
-pub use scan::Damage;
 pub use segment::SegmentInfo;
 pub use writer::{Freed, Journal};
+
+use donjon_core::Seq;
 
 use crate::limits::{MAX_BLOCK_ENTRIES, MAX_BLOCK_RAW_OPTION};
 
@@ -56,6 +60,9 @@ pub struct JournalOptions {
     pub compression_level: i32,
     /// What `sync` promises.
     pub durability: Durability,
+    /// Somebody (derived state, a checkpoint of it) has seen the journal up to here, so it was acknowledged: a journal
+    /// that ends earlier when it is opened has lost something, and gives none of these positions again.
+    pub seen: Seq,
 }
 
 impl Default for JournalOptions {
@@ -66,6 +73,7 @@ impl Default for JournalOptions {
             block_entries: 512,
             compression_level: 1,
             durability: Durability::Fsync,
+            seen: Seq(0),
         }
     }
 }

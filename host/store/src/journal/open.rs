@@ -1,19 +1,21 @@
 //! Opening a journal: what a crash left behind is found, cut or reported, and writing goes on behind it.
 //!
 //! Only the newest segment can have a torn tail: every older one was synced before its successor was created. It is
-//! read whole; of the others only the names are looked at, so opening takes the same time however long the journal is.
+//! read whole; of the others only the names are looked at, so opening takes the same time however long the journal is
+//! (`JournalReader::check_from` reads the others). What does not read at the end is told apart by what others have seen
+//! of the journal: below that it was acknowledged, so it is damage, and its bytes are kept.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use donjon_core::{Seq, Timestamp};
 
 use super::catalogue::Catalogue;
+use super::damage::{self, Damage, DamageKind};
 use super::error::JournalError;
 use super::files::{Files, SegmentFile};
-use super::scan::{self, Damage, Depth, Scan};
+use super::scan::{self, Depth, Scan};
 use super::segment::{self, HEADER_LEN, HeaderCheck, Segment, SegmentInfo};
 
 /// What opening a journal found and did.
@@ -27,9 +29,10 @@ pub struct RecoveryReport {
     pub segments: usize,
     /// Their size, in bytes.
     pub bytes: u64,
-    /// What was cut off the end, if anything. It was never acknowledged unless the disk lost synced data.
+    /// What was cut off the end, if anything.
     pub torn: Option<TornTail>,
-    /// Damage in the newest segment with good blocks after it: lost entries.
+    /// Lost entries: unreadable bytes in the newest segment with good blocks after them, an end before
+    /// `JournalOptions::seen`, a beginning after what was freed.
     pub damage: Vec<Damage>,
 }
 
@@ -44,6 +47,9 @@ pub struct TornTail {
     pub bytes: u64,
     /// The largest position that the cut bytes still named, if it was larger than those kept. It is not given again.
     pub largest_seq: Option<Seq>,
+    /// Where the bytes are kept, because they held entries that somebody has seen. Otherwise nobody had, and they are
+    /// gone: most likely they were never acknowledged.
+    pub kept_as: Option<PathBuf>,
 }
 
 /// An opened journal, in parts.
@@ -52,33 +58,51 @@ pub(super) struct Opened {
     /// The file of the newest segment.
     pub(super) active: Option<Box<dyn SegmentFile>>,
     pub(super) last_accepted: Timestamp,
+    /// The newest position that a block holds, or that was freed.
+    pub(super) held_to: Seq,
     pub(super) report: RecoveryReport,
 }
 
+/// A folder of a journal, being opened.
+struct Opening<'a> {
+    dir: &'a Path,
+    files: &'a mut dyn Files,
+    /// Positions up to here were acknowledged.
+    seen: Seq,
+}
+
 /// Opens the journal in a directory that exists.
-pub(super) fn open(dir: &Path, files: &mut dyn Files) -> Result<Opened, JournalError> {
-    let mut segments = list(dir)?;
+pub(super) fn open(dir: &Path, files: &mut dyn Files, seen: Seq) -> Result<Opened, JournalError> {
+    let mut opening = Opening { dir, files, seen };
+    let Listed { mut segments, freed } = list(dir)?;
+    opening.remove_empty_twins(&mut segments)?;
     let mut report = RecoveryReport::default();
+    report.damage.extend(missing_beginning(dir, &segments, freed)?);
     // No position below this one is ever given again.
-    let mut next_seq = Seq(1);
+    let mut next_seq = seen.next().max(freed.next());
     let mut blocks = Vec::new();
     let mut active = None;
+    // Where the journal ends, should it end too early.
+    let mut end = (dir.to_owned(), 0, 0);
     while let Some(newest) = segments.back_mut() {
         next_seq = next_seq.max(newest.info.first_seq);
-        let found = scan::scan(newest, Depth::Bodies)?;
+        let found = scan::scan(newest, Depth::Bodies, Seq(u64::MAX))?;
         next_seq = found.largest_seq.map_or(next_seq, |seq| next_seq.max(seq.next()));
-        report.torn = report.torn.or_else(|| torn_tail(newest, &found));
-        if found.blocks.is_empty() && found.header == HeaderCheck::Damaged {
+        let nothing_good = found.blocks.is_empty() && found.header == HeaderCheck::Damaged;
+        end = (newest.path.clone(), found.good_len, found.file_len - found.good_len);
+        let torn = torn_tail(newest, &found);
+        if nothing_good {
             // The process died while it created the file: the one before it is the newest.
-            put_away(newest, &found, files)?;
-            files
-                .sync_dir(dir)
-                .map_err(|error| JournalError::io("sync", dir, error))?;
+            let kept_as = opening.put_away(newest, &found)?;
+            report.torn = report.torn.or(torn.map(|torn| TornTail { kept_as, ..torn }));
             segments.pop_back();
             continue;
         }
-        active = Some(open_newest(newest, &found, files)?);
-        report.damage = found.damage;
+        let (file, kept_as) = opening.open_newest(newest, &found)?;
+        report.torn = report.torn.or(torn.map(|torn| TornTail { kept_as, ..torn }));
+        active = Some(file);
+        report.damage.extend(damaged_header(newest, &found));
+        report.damage.extend(found.damage);
         blocks = found.blocks;
         break;
     }
@@ -86,30 +110,91 @@ pub(super) fn open(dir: &Path, files: &mut dyn Files) -> Result<Opened, JournalE
         Some(block) => block.header.last_accepted,
         None => accepted_before_the_newest(&segments)?,
     };
+    let held_to = held_to(&segments, blocks.last(), freed);
+    if held_to < seen {
+        let (path, offset, bytes) = end;
+        report.damage.push(Damage {
+            kind: DamageKind::Tail,
+            path,
+            offset,
+            bytes,
+            first_lost: held_to.next(),
+            last_lost: seen,
+        });
+    }
     report.last_seq = Seq(next_seq.0.saturating_sub(1));
     report.segments = segments.len();
     report.bytes = segments.iter().map(|segment| segment.info.bytes).sum();
     let last_accepted = report.last_accepted;
     let catalogue = Catalogue {
         segments,
-        active_blocks: Arc::new(blocks),
+        active_blocks: blocks,
         next_seq,
     };
     Ok(Opened {
         catalogue,
         active,
         last_accepted,
+        held_to,
         report,
     })
 }
 
-/// The segment files of a directory by position. What is sealed ends where the next one begins.
-fn list(dir: &Path) -> Result<VecDeque<Segment>, JournalError> {
+/// The newest position that is held, or was freed.
+fn held_to(segments: &VecDeque<Segment>, newest: Option<&scan::BlockRef>, freed: Seq) -> Seq {
+    match (newest, segments.back()) {
+        (Some(block), _) => block.header.last_seq(),
+        (None, Some(empty)) => Seq(empty.info.first_seq.0.saturating_sub(1)),
+        (None, None) => freed,
+    }
+}
+
+/// The oldest segment begins later than what was freed, or left out on purpose, explains.
+fn missing_beginning(dir: &Path, segments: &VecDeque<Segment>, freed: Seq) -> Result<Option<Damage>, JournalError> {
+    let Some(oldest) = segments.front() else {
+        return Ok(None);
+    };
+    let skipped = damage::skipped_before(oldest)?;
+    let last_lost = Seq(oldest.info.first_seq.0.saturating_sub(1).saturating_sub(skipped));
+    Ok((last_lost > freed).then(|| Damage {
+        kind: DamageKind::Missing,
+        path: dir.to_owned(),
+        offset: 0,
+        bytes: 0,
+        first_lost: freed.next(),
+        last_lost,
+    }))
+}
+
+/// The header does not read, the blocks do: each says its positions itself, so nothing is lost.
+fn damaged_header(newest: &Segment, found: &Scan) -> Option<Damage> {
+    (found.header == HeaderCheck::Damaged).then(|| Damage {
+        kind: DamageKind::Unreadable,
+        path: newest.path.clone(),
+        offset: 0,
+        bytes: HEADER_LEN,
+        first_lost: newest.info.first_seq,
+        last_lost: Seq(newest.info.first_seq.0.saturating_sub(1)),
+    })
+}
+
+/// What is in the folder.
+struct Listed {
+    /// By position.
+    segments: VecDeque<Segment>,
+    /// Positions up to here were freed.
+    freed: Seq,
+}
+
+/// The segment files of a directory. What is sealed ends where the next one begins.
+fn list(dir: &Path) -> Result<Listed, JournalError> {
     let failed = |error| JournalError::io("list journal", dir, error);
     let mut segments = Vec::new();
+    let mut freed = Seq(0);
     for item in fs::read_dir(dir).map_err(failed)? {
         let item = item.map_err(failed)?;
         let path = item.path();
+        freed = freed.max(segment::parse_freed_name(&path).unwrap_or_default());
         let Some((day, first_seq)) = segment::parse_file_name(&path) else {
             continue;
         };
@@ -125,24 +210,124 @@ fn list(dir: &Path) -> Result<VecDeque<Segment>, JournalError> {
             path,
         });
     }
-    segments.sort_by_key(|segment| (segment.info.first_seq, segment.info.day));
+    // Two begin at the same position if one of them stayed empty; a clock that was put right gives the later one an
+    // earlier day.
+    segments.sort_by_key(|segment| {
+        (
+            segment.info.first_seq,
+            segment.info.bytes > HEADER_LEN,
+            segment.info.day,
+        )
+    });
     let begins: Vec<Seq> = segments.iter().skip(1).map(|segment| segment.info.first_seq).collect();
     for (segment, next) in segments.iter_mut().zip(begins) {
         segment.info.last_seq = Seq(next.0.saturating_sub(1));
     }
-    Ok(segments.into())
+    Ok(Listed {
+        segments: segments.into(),
+        freed,
+    })
 }
 
-/// A file without a good header and without a good block: removed if it holds no more than a header, else renamed, so
-/// that it can be looked at.
-fn put_away(newest: &Segment, found: &Scan, files: &mut dyn Files) -> Result<(), JournalError> {
-    if found.file_len <= HEADER_LEN {
-        return files
-            .remove(&newest.path)
-            .map_err(|error| JournalError::io("remove", &newest.path, error));
+impl Opening<'_> {
+    /// An empty segment and a successor at the same position: its name says nothing that the other does not, and could
+    /// be given again.
+    fn remove_empty_twins(&mut self, segments: &mut VecDeque<Segment>) -> Result<(), JournalError> {
+        let begins: Vec<Seq> = segments.iter().skip(1).map(|segment| segment.info.first_seq).collect();
+        let mut begins = begins.into_iter();
+        let mut removed = false;
+        let mut kept = VecDeque::with_capacity(segments.len());
+        for segment in segments.drain(..) {
+            if begins.next() == Some(segment.info.first_seq) && segment.info.bytes <= HEADER_LEN {
+                self.remove(&segment.path)?;
+                removed = true;
+            } else {
+                kept.push_back(segment);
+            }
+        }
+        *segments = kept;
+        if removed { self.sync_dir() } else { Ok(()) }
     }
-    let aside = newest.path.with_extension("unreadable");
-    fs::rename(&newest.path, aside).map_err(|error| JournalError::io("rename", &newest.path, error))
+
+    /// A file without a good header and without a good block: removed if it holds no more than a header, else renamed,
+    /// so that it can be looked at. Gives its new name.
+    fn put_away(&mut self, newest: &Segment, found: &Scan) -> Result<Option<PathBuf>, JournalError> {
+        let aside = (found.file_len > HEADER_LEN).then(|| newest.path.with_extension("unreadable"));
+        match &aside {
+            None => self.remove(&newest.path)?,
+            Some(aside) => {
+                fs::rename(&newest.path, aside).map_err(|error| JournalError::io("rename", &newest.path, error))?;
+            }
+        }
+        self.sync_dir()?;
+        Ok(aside)
+    }
+
+    /// Cuts the tail of the newest segment and makes what is left durable: a process that died may have written more
+    /// than it synced, and what readers see from now on must not vanish with the machine. A tail that held what was
+    /// seen is kept beside first.
+    fn open_newest(
+        &mut self,
+        newest: &mut Segment,
+        found: &Scan,
+    ) -> Result<(Box<dyn SegmentFile>, Option<PathBuf>), JournalError> {
+        let mut file = self
+            .files
+            .open(&newest.path)
+            .map_err(|error| JournalError::io("open", &newest.path, error))?;
+        let held_to = found.blocks.last().map_or_else(
+            || Seq(newest.info.first_seq.0.saturating_sub(1)),
+            |block| block.header.last_seq(),
+        );
+        let mut kept_as = None;
+        if found.file_len > found.good_len {
+            if held_to < self.seen {
+                kept_as = Some(self.keep_tail(newest, found.good_len)?);
+            }
+            file.truncate(found.good_len)
+                .map_err(|error| JournalError::io("truncate", &newest.path, error))?;
+        }
+        file.sync_data()
+            .map_err(|error| JournalError::io("sync", &newest.path, error))?;
+        newest.info.bytes = found.good_len;
+        if !found.blocks.is_empty() {
+            newest.info.last_seq = held_to;
+        }
+        Ok((file, kept_as))
+    }
+
+    /// Copies the bytes from `offset` on into a file beside.
+    fn keep_tail(&mut self, segment: &Segment, offset: u64) -> Result<PathBuf, JournalError> {
+        const PIECE: usize = 1 << 20;
+        let aside = damage::aside(&segment.path, offset);
+        let read_failed = |error| JournalError::io("read journal file", &segment.path, error);
+        let write_failed = |error| JournalError::io("keep damaged bytes in", &aside, error);
+        let from = fs::File::open(&segment.path).map_err(read_failed)?;
+        let mut to = self.files.create(&aside).map_err(write_failed)?;
+        let mut piece = vec![0u8; PIECE];
+        let mut at = offset;
+        loop {
+            let read = scan::read_at_most(&from, &mut piece, at).map_err(read_failed)?;
+            to.append(piece.get(..read).unwrap_or_default()).map_err(write_failed)?;
+            at += read as u64;
+            if read < PIECE {
+                break;
+            }
+        }
+        to.sync_data().map_err(write_failed)?;
+        self.sync_dir()?;
+        Ok(aside)
+    }
+
+    fn remove(&mut self, path: &Path) -> Result<(), JournalError> {
+        let removed = self.files.remove(path);
+        removed.map_err(|error| JournalError::io("remove", path, error))
+    }
+
+    fn sync_dir(&mut self) -> Result<(), JournalError> {
+        let synced = self.files.sync_dir(self.dir);
+        synced.map_err(|error| JournalError::io("sync", self.dir, error))
+    }
 }
 
 fn torn_tail(segment: &Segment, found: &Scan) -> Option<TornTail> {
@@ -153,36 +338,17 @@ fn torn_tail(segment: &Segment, found: &Scan) -> Option<TornTail> {
         offset: found.good_len,
         bytes: found.file_len - found.good_len,
         largest_seq: found.largest_seq.filter(|largest| Some(*largest) > kept),
+        kept_as: None,
     })
-}
-
-/// Cuts the tail of the newest segment and makes what is left durable: a process that died may have written more than
-/// it synced, and what readers see from now on must not vanish with the machine.
-fn open_newest(
-    newest: &mut Segment,
-    found: &Scan,
-    files: &mut dyn Files,
-) -> Result<Box<dyn SegmentFile>, JournalError> {
-    let mut file = files
-        .open(&newest.path)
-        .map_err(|error| JournalError::io("open", &newest.path, error))?;
-    if found.file_len > found.good_len {
-        file.truncate(found.good_len)
-            .map_err(|error| JournalError::io("truncate", &newest.path, error))?;
-    }
-    file.sync_data()
-        .map_err(|error| JournalError::io("sync", &newest.path, error))?;
-    newest.info.bytes = found.good_len;
-    if let Some(block) = found.blocks.last() {
-        newest.info.last_seq = block.header.last_seq();
-    }
-    Ok(file)
 }
 
 /// The newest segment has no entry: the newest time is in the one before it.
 fn accepted_before_the_newest(segments: &VecDeque<Segment>) -> Result<Timestamp, JournalError> {
     for segment in segments.iter().rev().skip(1) {
-        if let Some(block) = scan::scan(segment, Depth::Headers)?.blocks.last() {
+        if let Some(block) = scan::scan(segment, Depth::Headers, segment.info.last_seq)?
+            .blocks
+            .last()
+        {
             return Ok(block.header.last_accepted);
         }
     }

@@ -9,9 +9,10 @@ use donjon_core::{Seq, TenantId};
 
 use super::block::{self, OpenBlock};
 use super::catalogue::Shared;
+use super::damage::{Damage, DamageKind, missing_file, scan_sealed};
 use super::entry::Entry;
 use super::error::JournalError;
-use super::scan::{self, BlockRef, Damage, Depth, read_at_most};
+use super::scan::{BlockRef, Depth, read_at_most};
 use super::segment::{Segment, SegmentInfo};
 
 /// Reads what the journal has synced.
@@ -140,6 +141,51 @@ impl JournalReader {
         self.shared.damage()
     }
 
+    /// How many damaged places were met since the journal was opened.
+    #[must_use]
+    pub fn damage_count(&self) -> u64 {
+        self.shared.damage_count()
+    }
+
+    /// What was noted since the last call: each damaged place comes out once, of more than `MAX_DAMAGE_LISTED` only the
+    /// number (`damage`).
+    #[must_use]
+    pub fn take_untold_damage(&self) -> Vec<Damage> {
+        self.shared.take_untold_damage()
+    }
+
+    /// Reads the sealed segment that holds `from`, or the first one after it, and notes what is damaged; answers where
+    /// to go on, `None` behind the last one. (The newest segment was read when it was opened.)
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn check_segment(&self, from: Seq) -> Result<Option<Seq>, JournalError> {
+        let Some((segment, next)) = self.shared.read().sealed_at(from) else {
+            return Ok(None);
+        };
+        match scan_sealed(&segment, Some(&next), Depth::Bodies) {
+            Ok(found) => found
+                .damage
+                .into_iter()
+                .for_each(|found| self.shared.note_damage(found)),
+            Err(error) => self.note_if_missing(&segment, error)?,
+        }
+        Ok(Some(next.info.first_seq.max(segment.info.last_seq.next())))
+    }
+
+    /// A file that is not there and was not freed was taken away by somebody.
+    fn note_if_missing(&self, segment: &Segment, error: JournalError) -> Result<(), JournalError> {
+        match error {
+            JournalError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                if self.shared.read().lists(segment) {
+                    self.shared.note_damage(missing_file(segment));
+                }
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+
     /// The block that holds a position, from the cache if it is there.
     fn block_with(&self, seq: Seq) -> Result<Option<Arc<OpenBlock>>, JournalError> {
         let Some(located) = self
@@ -159,21 +205,22 @@ impl JournalReader {
     fn locate(&self, seq: Seq) -> Result<Option<Located>, JournalError> {
         let mut seq = seq;
         loop {
-            let (segment, active_blocks) = {
+            let (segment, next) = {
                 let catalogue = self.shared.read();
                 let position = catalogue.position_of(seq);
-                let Some(segment) = catalogue.segments.get(position) else {
+                let Some(segment) = catalogue.segments.get(position).cloned() else {
                     return Ok(None);
                 };
-                let active = position + 1 == catalogue.segments.len();
-                (segment.clone(), active.then(|| Arc::clone(&catalogue.active_blocks)))
+                match catalogue.segments.get(position + 1).cloned() {
+                    Some(next) => (segment, next),
+                    None => {
+                        let block = first_at_or_after(&catalogue.active_blocks, seq);
+                        return Ok(block.map(|block| Located { segment, block }));
+                    }
+                }
             };
-            let blocks = match active_blocks {
-                Some(blocks) => blocks,
-                None => self.index_of(&segment)?,
-            };
-            let position = blocks.partition_point(|block| block.header.last_seq() < seq);
-            if let Some(block) = blocks.get(position).copied() {
+            let blocks = self.index_of(&segment, &next)?;
+            if let Some(block) = first_at_or_after(&blocks, seq) {
                 return Ok(Some(Located { segment, block }));
             }
             // Damaged to its end, or freed meanwhile: go on behind it.
@@ -182,36 +229,22 @@ impl JournalReader {
     }
 
     /// The blocks of a sealed segment: from the cache, else from a look at its headers.
-    fn index_of(&self, segment: &Segment) -> Result<Arc<Vec<BlockRef>>, JournalError> {
+    fn index_of(&self, segment: &Segment, next: &Segment) -> Result<Arc<Vec<BlockRef>>, JournalError> {
         let key = (segment.info.day, segment.info.first_seq);
         if let Some(index) = self.shared.cache().index(key) {
             return Ok(index);
         }
-        let scan = match scan::scan(segment, Depth::Headers) {
-            Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+        let found = match scan_sealed(segment, Some(next), Depth::Headers) {
+            Ok(found) => found,
+            Err(error) => {
+                self.note_if_missing(segment, error)?;
                 return Ok(Arc::default());
             }
-            other => other?,
         };
-        let mut damage = scan.damage;
-        if scan.good_len < scan.file_len {
-            // A sealed segment was synced whole: bytes at its end that do not read were good once.
-            let after = scan
-                .blocks
-                .last()
-                .map_or(segment.info.first_seq, |block| block.header.last_seq().next());
-            damage.push(Damage {
-                path: segment.path.clone(),
-                offset: scan.good_len,
-                bytes: scan.file_len - scan.good_len,
-                first_lost: after,
-                last_lost: segment.info.last_seq,
-            });
+        for damage in found.damage {
+            self.shared.note_damage(damage);
         }
-        for found in damage {
-            self.shared.note_damage(found);
-        }
-        let index = Arc::new(scan.blocks);
+        let index = Arc::new(found.blocks);
         self.shared.cache().keep_index(key, Arc::clone(&index));
         Ok(index)
     }
@@ -223,9 +256,12 @@ impl JournalReader {
             return Ok(Some(open));
         }
         let failed = |source| JournalError::io("read journal file", &segment.path, source);
-        let file = match File::open(&segment.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(failed)?,
+        let file = match File::open(&segment.path).map_err(failed) {
+            Ok(file) => file,
+            Err(error) => {
+                self.note_if_missing(segment, error)?;
+                return Ok(None);
+            }
         };
         // Bounded: the header was held against the limits.
         let mut body = vec![0u8; block.header.body_len as usize];
@@ -234,6 +270,7 @@ impl JournalReader {
         let open = OpenBlock::open(&block.header, &body);
         if open.is_none() {
             self.shared.note_damage(Damage {
+                kind: DamageKind::Unreadable,
                 path: segment.path.clone(),
                 offset: block.offset,
                 bytes: block.end_offset() - block.offset,
@@ -243,4 +280,11 @@ impl JournalReader {
         }
         Ok(open.map(Arc::new))
     }
+}
+
+/// The first of a list of blocks that holds `seq` or a later position.
+fn first_at_or_after(blocks: &[BlockRef], seq: Seq) -> Option<BlockRef> {
+    blocks
+        .get(blocks.partition_point(|block| block.header.last_seq() < seq))
+        .copied()
 }

@@ -8,29 +8,14 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 use donjon_core::Seq;
 
 use super::block::{self, BlockHeader};
 use super::codec::ENTRY_VERSION;
+use super::damage::{Damage, DamageKind};
 use super::error::JournalError;
 use super::segment::{self, HEADER_LEN, HeaderCheck, Segment};
-
-/// Entries that are lost: bytes of the journal that no longer read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// The segment file.
-    pub path: PathBuf,
-    /// Where the unreadable bytes begin.
-    pub offset: u64,
-    /// How many they are.
-    pub bytes: u64,
-    /// The first position that may be lost.
-    pub first_lost: Seq,
-    /// The last position that may be lost; before the first if only bytes between entries are damaged.
-    pub last_lost: Seq,
-}
 
 /// Where a block is, and its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +43,7 @@ pub(super) enum Depth {
 #[derive(Debug)]
 pub(super) struct Scan {
     pub(super) header: HeaderCheck,
+    /// In the order of their positions, all of them inside the bounds of the segment.
     pub(super) blocks: Vec<BlockRef>,
     /// Damage with good blocks after it.
     pub(super) damage: Vec<Damage>,
@@ -68,8 +54,9 @@ pub(super) struct Scan {
     pub(super) largest_seq: Option<Seq>,
 }
 
-/// Reads a segment file.
-pub(super) fn scan(segment: &Segment, depth: Depth) -> Result<Scan, JournalError> {
+/// Reads a segment file that may hold positions up to `bound`. Blocks of other positions belong to another file that was
+/// put in its place: they count as bytes that do not read.
+pub(super) fn scan(segment: &Segment, depth: Depth, bound: Seq) -> Result<Scan, JournalError> {
     let failed = |source| JournalError::io("read journal file", &segment.path, source);
     let file = File::open(&segment.path).map_err(failed)?;
     let file_len = file.metadata().map_err(failed)?.len();
@@ -96,6 +83,7 @@ pub(super) fn scan(segment: &Segment, depth: Depth) -> Result<Scan, JournalError
     let mut blocks: Vec<BlockRef> = Vec::new();
     let mut damage = Vec::new();
     let mut at = HEADER_LEN;
+    // Everything before is good, or noted.
     let mut good_len = HEADER_LEN.min(file_len);
     let mut expected = segment.info.first_seq;
     while at < file_len {
@@ -104,6 +92,7 @@ pub(super) fn scan(segment: &Segment, depth: Depth) -> Result<Scan, JournalError
             None => scanner.next_block_after(at).map_err(failed)?,
         };
         let Some(block) = found else { break };
+        at = block.end_offset();
         if block.header.entry_version != ENTRY_VERSION {
             let found = u32::from(block.header.entry_version);
             return Err(JournalError::Version {
@@ -111,18 +100,19 @@ pub(super) fn scan(segment: &Segment, depth: Depth) -> Result<Scan, JournalError
                 found,
             });
         }
-        if block.offset > at {
-            let last_lost = Seq(block.header.first_seq.0.saturating_sub(1));
-            let bytes = block.offset - at;
+        if block.header.first_seq < expected || block.header.last_seq() > bound {
+            continue;
+        }
+        if block.offset > good_len {
             damage.push(Damage {
+                kind: DamageKind::Unreadable,
                 path: segment.path.clone(),
-                offset: at,
-                bytes,
+                offset: good_len,
+                bytes: block.offset - good_len,
                 first_lost: expected,
-                last_lost,
+                last_lost: Seq(block.header.first_seq.0.saturating_sub(1)),
             });
         }
-        at = block.end_offset();
         good_len = at;
         expected = block.header.last_seq().next();
         blocks.push(block);

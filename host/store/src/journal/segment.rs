@@ -17,7 +17,8 @@ pub(super) const HEADER_LEN: u64 = HEADER_BYTES as u64;
 /// What is known of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentInfo {
-    /// The day on which its entries were accepted.
+    /// The day on which its entries were accepted; of those that a clock was wrong for, which said a later day than
+    /// entries after them have, the earliest day after them (retention would keep them for years otherwise).
     pub day: Day,
     /// The position of its first entry.
     pub first_seq: Seq,
@@ -34,6 +35,18 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
 }
 
+/// The name of an empty file that says: everything up to `seq` was freed, its absence is no damage.
+pub(super) fn freed_name(seq: Seq) -> String {
+    format!("{:020}.freed", seq.0)
+}
+
+/// Up to where things were freed, from a file name.
+pub(super) fn parse_freed_name(path: &Path) -> Option<Seq> {
+    let seq = path.file_name()?.to_str()?.strip_suffix(".freed")?;
+    let digits = seq.len() == 20 && seq.bytes().all(|byte| byte.is_ascii_digit());
+    Some(Seq(digits.then(|| seq.parse().ok())??))
+}
+
 pub(super) fn file_name(day: Day, first_seq: Seq) -> String {
     format!("{}-{:020}.journal", day.compact(), first_seq.0)
 }
@@ -45,14 +58,17 @@ pub(super) fn parse_file_name(path: &Path) -> Option<(Day, Seq)> {
     Some((Day::parse_compact(day)?, Seq(digits.then(|| seq.parse().ok())??)))
 }
 
-/// `magic | version u32 | day u32 | first seq u64 | 0 u32 | crc32 u32`, big-endian.
-pub(super) fn header(day: Day, first_seq: Seq) -> [u8; HEADER_BYTES] {
+/// `magic | version u32 | day u32 | first seq u64 | skipped u32 | crc32 u32`, big-endian. `skipped` positions right before
+/// the first were given to no entry that is kept: a reader that finds more of them missing knows that something was lost.
+pub(super) fn header(day: Day, first_seq: Seq, skipped: u64) -> [u8; HEADER_BYTES] {
     let mut bytes = [0u8; HEADER_BYTES];
     let fields = MAGIC
         .into_iter()
         .chain(VERSION.to_be_bytes())
-        .chain(day.0.to_be_bytes());
-    for (to, from) in bytes.iter_mut().zip(fields.chain(first_seq.0.to_be_bytes())) {
+        .chain(day.0.to_be_bytes())
+        .chain(first_seq.0.to_be_bytes())
+        .chain(u32::try_from(skipped).unwrap_or(SKIPPED_ALL).to_be_bytes());
+    for (to, from) in bytes.iter_mut().zip(fields) {
         *to = from;
     }
     let crc = crc32fast::hash(bytes.get(..28).unwrap_or_default());
@@ -60,6 +76,18 @@ pub(super) fn header(day: Day, first_seq: Seq) -> [u8; HEADER_BYTES] {
         *to = from;
     }
     bytes
+}
+
+/// More positions were left out than the field can say: all before the segment.
+const SKIPPED_ALL: u32 = u32::MAX;
+
+/// The number of positions left out before a segment, from the bytes of a good header.
+pub(super) fn skipped_of(bytes: &[u8]) -> u64 {
+    match u32_at(bytes, 24) {
+        Some(SKIPPED_ALL) => u64::MAX,
+        Some(skipped) => u64::from(skipped),
+        None => 0,
+    }
 }
 
 /// What the first bytes of a segment file are.
@@ -104,7 +132,9 @@ mod tests {
         ] {
             assert_eq!(parse_file_name(Path::new(other)), None, "{other}");
         }
-        let bytes = header(day, seq);
+        let bytes = header(day, seq, 7);
+        assert_eq!(skipped_of(&bytes), 7);
+        assert_eq!(skipped_of(&header(day, seq, u64::MAX - 1)), u64::MAX);
         assert_eq!(check_header(&bytes, day, seq), HeaderCheck::Good);
         assert_eq!(check_header(&bytes, day, Seq(43)), HeaderCheck::Damaged);
         assert_eq!(check_header(&bytes[..31], day, seq), HeaderCheck::Damaged);

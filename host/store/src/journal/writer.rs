@@ -4,6 +4,7 @@
 //! fails is taken back whole; where even that fails, or `fdatasync` does, nobody knows what is on the disk (the kernel
 //! may have dropped the pages it could not write), so the journal refuses all writes until it is opened anew.
 
+use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,10 +37,14 @@ pub struct Journal {
     /// One block, header and body.
     out: Vec<u8>,
     next_seq: Seq,
+    /// The newest position that a block holds: what lies between it and `next_seq` is left out on purpose.
+    written_to: Seq,
     last_accepted: Timestamp,
     /// Written, not yet visible.
     fresh: Vec<Fresh>,
     health: Health,
+    /// Freed, and not yet removed.
+    unremoved: Vec<Segment>,
 }
 
 /// The segment that is written to.
@@ -60,6 +65,7 @@ enum Health {
 struct Mark {
     len: Option<u64>,
     next_seq: Seq,
+    written_to: Seq,
     last_accepted: Timestamp,
     fresh: usize,
 }
@@ -93,7 +99,7 @@ impl Journal {
     ) -> Result<(Journal, RecoveryReport), JournalError> {
         let dir = dir.as_ref().to_owned();
         let options = options.bounded();
-        let opened = open::open(&dir, files.as_mut())?;
+        let opened = open::open(&dir, files.as_mut(), options.seen)?;
         let compressor = zstd::bulk::Compressor::new(options.compression_level)
             .map_err(|error| JournalError::io("prepare compression for", &dir, error))?;
         let newest = opened.catalogue.segments.back();
@@ -114,9 +120,11 @@ impl Journal {
             left_behind: Vec::new(),
             builder: BlockBuilder::default(),
             out: Vec::new(),
+            written_to: opened.held_to,
             last_accepted: opened.last_accepted,
             fresh: Vec::new(),
             health: Health::Good,
+            unremoved: Vec::new(),
         };
         Ok((journal, opened.report))
     }
@@ -139,6 +147,12 @@ impl Journal {
         self.next_seq = self.next_seq.max(seq.next());
     }
 
+    /// Takes times from `time` on again. Otherwise a time before that of the newest entry is raised to it, so one entry
+    /// with a time of the far future would give its time to all that follow.
+    pub fn go_back_to(&mut self, time: Timestamp) {
+        self.last_accepted = self.last_accepted.min(time);
+    }
+
     /// Writes entries and gives their positions (an empty range for none). They are neither durable nor visible to
     /// readers before `sync`. All or none are written.
     ///
@@ -150,6 +164,7 @@ impl Journal {
         let mark = Mark {
             len: self.active.as_ref().map(|active| active.len),
             next_seq: self.next_seq,
+            written_to: self.written_to,
             last_accepted: self.last_accepted,
             fresh: self.fresh.len(),
         };
@@ -187,26 +202,64 @@ impl Journal {
     }
 
     /// Removes the segments of these days; the active one stays whatever is asked. Reads of their positions then give
-    /// nothing. Which days may go is a question for `freeable`.
+    /// nothing. Which days may go is a question for `freeable`. First it is made durable that they were freed (an empty
+    /// file with the position in its name), so that their absence is never taken for damage.
     ///
     /// # Errors
-    /// A file could not be removed; those before it are gone, the others come back with the next opening.
+    /// A file could not be removed; those before it are gone, the others go with the next call (`has_unremoved`), and
+    /// come back with an opening before that.
     pub fn free(&mut self, days: &[Day]) -> Result<Freed, JournalError> {
-        let segments = self.shared.write().take_days(days);
+        let taken = self.shared.write().take_days(days);
+        self.unremoved.extend(taken);
         let mut freed = Freed::default();
-        for segment in segments {
+        let Some(newest) = self.unremoved.iter().map(|segment| segment.info.last_seq).max() else {
+            return Ok(freed);
+        };
+        let mark = self.dir.join(segment::freed_name(newest));
+        if !mark.exists() {
             self.files
-                .remove(&segment.path)
-                .map_err(|error| JournalError::io("remove", &segment.path, error))?;
+                .create(&mark)
+                .map_err(|error| JournalError::io("create", &mark, error))?;
+        }
+        self.sync_dir()?;
+        while let Some(segment) = self.unremoved.last() {
+            match self.files.remove(&segment.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(JournalError::io("remove", &segment.path, error));
+                }
+                _ => {}
+            }
             freed.segments += 1;
             freed.bytes += segment.info.bytes;
+            self.unremoved.pop();
         }
-        if freed.segments > 0 {
-            self.files
-                .sync_dir(&self.dir)
-                .map_err(|error| JournalError::io("sync", &self.dir, error))?;
-        }
+        self.sync_dir()?;
+        self.forget_older_marks(newest);
         Ok(freed)
+    }
+
+    /// Whether an earlier `free` could not remove everything: call it again, with no days or with others.
+    #[must_use]
+    pub fn has_unremoved(&self) -> bool {
+        !self.unremoved.is_empty()
+    }
+
+    /// The newest mark says it all; an older one that stays does no harm.
+    fn forget_older_marks(&mut self, newest: Seq) {
+        let Ok(items) = std::fs::read_dir(&self.dir) else {
+            return;
+        };
+        for path in items.flatten().map(|item| item.path()) {
+            if segment::parse_freed_name(&path).is_some_and(|seq| seq < newest) {
+                // Tried again at the next time.
+                let _ = self.files.remove(&path);
+            }
+        }
+    }
+
+    fn sync_dir(&mut self) -> Result<(), JournalError> {
+        let synced = self.files.sync_dir(&self.dir);
+        synced.map_err(|error| JournalError::io("sync", &self.dir, error))
     }
 
     fn check_health(&self) -> Result<(), JournalError> {
@@ -239,7 +292,7 @@ impl Journal {
         if self
             .active
             .as_ref()
-            .is_none_or(|active| active.day < day || full(active))
+            .is_none_or(|active| active.day != day || full(active))
         {
             self.begin_segment(day)?;
         }
@@ -261,6 +314,7 @@ impl Journal {
         };
         active.len = block.end_offset();
         self.next_seq = header.last_seq().next();
+        self.written_to = header.last_seq();
         self.fresh.push(Fresh::Block(block));
         self.builder.clear();
         Ok(())
@@ -280,8 +334,9 @@ impl Journal {
             .files
             .create(&path)
             .map_err(|error| JournalError::io("create", &path, error))?;
+        let skipped = self.next_seq.0.saturating_sub(self.written_to.next().0);
         let written = file
-            .append(&segment::header(day, self.next_seq))
+            .append(&segment::header(day, self.next_seq, skipped))
             .and_then(|()| self.files.sync_dir(&self.dir));
         if let Err(error) = written {
             self.remove_or_poison(&path);
@@ -311,6 +366,7 @@ impl Journal {
         self.builder.clear();
         self.fresh.truncate(mark.fresh);
         self.next_seq = mark.next_seq;
+        self.written_to = mark.written_to;
         self.last_accepted = mark.last_accepted;
         if matches!(self.health, Health::Poisoned(_)) {
             return;

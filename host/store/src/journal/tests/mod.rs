@@ -1,5 +1,6 @@
 //! The journal under everything that a disk and a crash do to it.
 
+mod damage;
 mod faults;
 mod forged;
 mod roundtrip;

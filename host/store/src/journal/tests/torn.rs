@@ -22,6 +22,7 @@ fn block_ends(dir: &Path) -> Vec<u64> {
             path: segments[0].clone(),
         },
         scan::Depth::Bodies,
+        Seq(u64::MAX),
     )
     .unwrap();
     found.blocks.iter().map(scan::BlockRef::end_offset).collect()
@@ -107,6 +108,7 @@ fn a_flipped_bit_in_the_middle_loses_its_block_only_and_is_reported() {
         fs::write(&path, &damaged).unwrap();
         let (mut journal, report) = Journal::open(scratch.path(), small()).unwrap();
         let expected = Damage {
+            kind: DamageKind::Unreadable,
             path: path.clone(),
             offset: ends[0],
             bytes: ends[1] - ends[0],
@@ -199,7 +201,7 @@ fn an_empty_newest_segment_keeps_its_positions_and_times() {
     let day = crate::day::Day(30_000);
     fs::write(
         temp.path().join(segment::file_name(day, Seq(8))),
-        segment::header(day, Seq(8)),
+        segment::header(day, Seq(8), 0),
     )
     .unwrap();
     let (mut journal, report) = Journal::open(temp.path(), small()).unwrap();
