@@ -347,18 +347,7 @@ impl Worker {
             }));
         }
         self.count(&pending, started);
-        for event in pending {
-            let failure = event.failure();
-            let applied = Applied::Event {
-                outcome: outcome_name(event.admission.dedup),
-                incidents: event.incidents,
-                failure,
-            };
-            waiters.push((event.event.seq, event.waiter, applied));
-        }
-        for (_, waiter, applied) in waiters {
-            settle_waiter(waiter, applied);
-        }
+        answer(pending, waiters);
         Ok(Tried::Applied)
     }
 
@@ -393,6 +382,22 @@ fn changes_rules(command: &Command) -> bool {
 
 fn bytes_of(entries: &[Accepted]) -> u64 {
     entries.iter().map(|entry| entry.bytes).sum()
+}
+
+/// Tells whoever waits what became of the entries of a committed batch.
+fn answer(pending: Vec<Pending>, letters: Vec<(Seq, unstorable::Waiting, Applied)>) {
+    for event in pending {
+        let failure = event.failure();
+        let applied = Applied::Event {
+            outcome: outcome_name(event.admission.dedup),
+            incidents: event.incidents,
+            failure,
+        };
+        settle_waiter(event.waiter, applied);
+    }
+    for (_, waiter, applied) in letters {
+        settle_waiter(waiter, applied);
+    }
 }
 
 fn outcome_name(dedup: Dedup) -> &'static str {
