@@ -56,6 +56,7 @@ test: setup lint build
 
 bench: setup build dist
 	DONJON_TEST_BINARY=$(CURDIR)/target/dist/donjon target/dist/donjon-bench $(ROWS)
+	DONJON_TEST_BINARY=$(CURDIR)/target/dist/donjon target/dist/donjon-bench connections
 
 fuzz:
 	@SECONDS_EACH=$(SECONDS_EACH) bash .make/fuzz.sh $(TARGET)

@@ -48,8 +48,21 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Allow `auth.mode = "none"` on an address that others can reach.
     pub allow_open_access: bool,
+    /// Names beside loopback that requests may come under while `auth.mode = "none"`, and that pages of browsers may be
+    /// loaded from.
+    pub allowed_hosts: Vec<String>,
     /// How long running requests may take once a stop was asked for.
     pub drain_seconds: u64,
+    /// Most connections at once; never more than the limit on open files leaves.
+    pub max_connections: usize,
+    /// Most clients of `GET /events` at once.
+    pub max_event_streams: usize,
+    /// How long the head of a request may take.
+    pub header_timeout_ms: u64,
+    /// How long the body of a request may take before it must have a rate.
+    pub body_timeout_ms: u64,
+    /// A connection without a request is closed after that time.
+    pub idle_timeout_ms: u64,
 }
 
 /// `[storage]`
@@ -96,6 +109,8 @@ pub struct Ingest {
     pub max_body_bytes: usize,
     /// Most alerts in one request.
     pub max_items: usize,
+    /// Refuse requests (429) while bodies that are being read and parsed would take more memory.
+    pub max_inflight_bytes: u64,
     /// Refuse alerts (429) while that many accepted ones wait to be applied.
     pub max_lag_entries: u64,
     /// Refuse alerts (429) while the waiting ones take that much memory.
@@ -255,7 +270,13 @@ impl Default for Server {
         Server {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             allow_open_access: false,
+            allowed_hosts: Vec::new(),
             drain_seconds: 20,
+            max_connections: 8192,
+            max_event_streams: 1000,
+            header_timeout_ms: 10_000,
+            body_timeout_ms: 30_000,
+            idle_timeout_ms: 120_000,
         }
     }
 }
@@ -281,6 +302,7 @@ impl Default for Ingest {
         Ingest {
             max_body_bytes: 32 << 20,
             max_items: 100_000,
+            max_inflight_bytes: 512 << 20,
             max_lag_entries: 100_000,
             max_lag_bytes: 512 << 20,
             max_batch_entries: 2048,

@@ -1,5 +1,6 @@
 //! JSON text to the domain's value tree and back. The only place that knows both; it knows nothing of alerts.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use donjon_core::batch::Scalar;
@@ -7,8 +8,7 @@ use donjon_core::{Object, Value};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-/// Most members of one object: look-up is linear, so more would let one item cost the square of its size. Ingest takes
-/// fewer at the top level, so that what normalising adds never makes a stored document unreadable.
+/// Most members of one object, the same name twice counted twice: look-up is linear. Ingest takes fewer at the top level, so that what normalising adds never makes a stored document unreadable.
 pub const MAX_OBJECT_MEMBERS: usize = 1024;
 
 /// A value tree as serde sees it. NUL characters are removed from strings, as the reference does before storing.
@@ -21,6 +21,36 @@ pub struct Tree(pub Value);
 pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Tree>(text).map(|tree| tree.0)
 }
+
+/// What one value of a tree takes beside its text: a member with its name, in a vector that may be twice as large as it
+/// has to be.
+const NODE_BYTES: u64 = 80;
+
+/// The most memory that parsing a text can take, found out without parsing it. `[1,1,1]` grows manifold, an ordinary
+/// alert about threefold.
+pub fn tree_bytes_at_most(text: &str) -> u64 {
+    let nodes = |bytes: &[u8]| bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() as u64;
+    let bound = |nodes: u64| text.len() as u64 + (nodes + 1) * NODE_BYTES;
+    let all = nodes(text.as_bytes());
+    if bound(all) <= EXACT_FROM_BYTES {
+        return bound(all);
+    }
+    // A long text may be full of commas: only what is outside of strings counts.
+    let (mut found, mut in_text, mut escaped) = (0u64, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => found += 1,
+            _ => {}
+        }
+    }
+    bound(found)
+}
+
+/// From here on the memory of a tree is told more exactly.
+const EXACT_FROM_BYTES: u64 = 64 << 10;
 
 /// Prints a value as compact JSON.
 pub fn to_text(value: &Value) -> String {
@@ -144,22 +174,54 @@ impl<'de> Visitor<'de> for TreeVisitor {
         while let Some(Tree(item)) = seq.next_element()? {
             list.push(item);
         }
+        list.shrink_to_fit();
         Ok(Tree(Value::List(list)))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree, A::Error> {
-        let mut object = Object::with_capacity(8);
+        let mut members: Vec<(String, Value)> = Vec::new();
         while let Some(Key(key)) = map.next_key()? {
             let Tree(value) = map.next_value()?;
-            object.set(key, value);
-            if object.len() > MAX_OBJECT_MEMBERS {
+            if members.len() >= MAX_OBJECT_MEMBERS {
                 return Err(de::Error::custom(format_args!(
                     "object has more members than the limit: {MAX_OBJECT_MEMBERS}"
                 )));
             }
+            members.push((key, value));
         }
-        Ok(Tree(Value::Object(object)))
+        if members.capacity() > 2 * members.len() {
+            members.shrink_to_fit();
+        }
+        Ok(Tree(Value::Object(without_twins(members))))
     }
+}
+
+/// Objects up to here are looked through for names that are there twice; larger ones are sorted for that.
+const FEW_MEMBERS: usize = 32;
+
+/// An object of members in the order of arrival. Of two with the same name the first keeps its place and the last its
+/// value, as in every reader of JSON.
+fn without_twins(members: Vec<(String, Value)>) -> Object {
+    let named_before = |at: usize, (name, _): &(String, Value)| members.iter().take(at).any(|(other, _)| other == name);
+    let twins = if members.len() <= FEW_MEMBERS {
+        members.iter().enumerate().any(|(at, member)| named_before(at, member))
+    } else {
+        let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
+    };
+    if !twins {
+        return members.into_iter().collect();
+    }
+    let mut last: HashMap<String, Value> = HashMap::with_capacity(members.len());
+    let mut order = Vec::with_capacity(members.len());
+    for (name, value) in members {
+        if last.insert(name.clone(), value).is_none() {
+            order.push(name);
+        }
+    }
+    let member = |name: String| last.remove(&name).map(|value| (name, value));
+    order.into_iter().filter_map(member).collect()
 }
 
 struct Key(String);
@@ -191,6 +253,54 @@ fn without_nul(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_of_two_members_counts_in_the_place_of_the_first() {
+        let wide: Vec<String> = (0..100).map(|i| format!("\"k{}\":{i}", i % 50)).collect();
+        let Value::Object(object) = parse(format!("{{{}}}", wide.join(",")).as_bytes()).unwrap() else {
+            panic!("an object")
+        };
+        let expected: Vec<(String, Value)> = (0..50).map(|i| (format!("k{i}"), Value::Int(i + 50))).collect();
+        assert_eq!(object, expected.into_iter().collect());
+        assert_eq!(to_text(&parse(br#"{"a":1,"b":2,"a":3}"#).unwrap()), r#"{"a":3,"b":2}"#);
+    }
+
+    /// What a tree takes by its lengths; vectors may be up to twice as large.
+    fn taken(value: &Value) -> u64 {
+        let own = size_of::<Value>();
+        let inside = match value {
+            Value::Text(text) => text.len() as u64,
+            Value::List(list) => list.iter().map(taken).sum(),
+            Value::Object(object) => object
+                .iter()
+                .map(|(key, value)| 24 + key.len() as u64 + taken(value))
+                .sum(),
+            _ => 0,
+        };
+        own as u64 + inside
+    }
+
+    #[test]
+    fn the_memory_of_a_tree_is_known_before_it_is_parsed() {
+        let commas = format!("{{\"message\":\"{}\"}}", ",[{\\\"".repeat(100_000));
+        let ones = format!("[{}1]", "1,".repeat(100_000));
+        let objects = format!("[{}{{}}]", "{\"a\":[]},".repeat(10_000));
+        for text in [
+            commas.as_str(),
+            &ones,
+            &objects,
+            "{}",
+            r#"{"name":"disk full","labels":{"host":"db-7"}}"#,
+        ] {
+            let (bound, taken) = (tree_bytes_at_most(text), taken(&parse(text.as_bytes()).unwrap()));
+            assert!(taken <= bound, "{taken} > {bound}: {}", &text[..20]);
+        }
+        assert!(
+            tree_bytes_at_most(&commas) < 2 * commas.len() as u64,
+            "commas in a text are no values"
+        );
+        assert!(tree_bytes_at_most(&ones) > 16 * ones.len() as u64);
+    }
 
     #[test]
     fn documents_survive_and_hostile_ones_are_refused() {

@@ -19,6 +19,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::disk_space::DiskSpace;
 use crate::http::auth::Auth;
+use crate::http::browsers::Browsers;
+use crate::http::connections::{Connections, connection_limit};
+use crate::http::in_flight::ByteBudget;
 use crate::http::{App, Shared};
 use crate::intake::{Intake, IntakeOptions, JournalCheck, Progress};
 use crate::rule_changes::RuleChanges;
@@ -33,6 +36,10 @@ use opening::Opened;
 
 /// How often the end of the worker is looked for while stopping.
 const STOP_POLL: Duration = Duration::from_millis(10);
+
+/// `EMFILE` and `ENFILE`, for which the standard library has no kind.
+const TOO_MANY_OPEN_FILES: i32 = 24;
+const TOO_MANY_OPEN_FILES_IN_ALL: i32 = 23;
 
 /// The data directory or the address cannot be used: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +75,8 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
 async fn serve(config: Config, options: RunOptions) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
     listen_for_signals(stopping.clone())?;
+    // Raised before anything needs many files.
+    let limit = connection_limit(config.server.max_connections);
     let opened = opening::open(&config.storage, options.accept_missing_history)?;
     let clock = if options.manual_clock {
         Clock::manual()
@@ -89,6 +98,7 @@ async fn serve(config: Config, options: RunOptions) -> anyhow::Result<()> {
         clock,
         auth,
         limits: config.ingest.clone(),
+        in_flight: ByteBudget::new(config.ingest.max_inflight_bytes),
         metrics,
         rule_changes: RuleChanges::new(state_for_rules, plugins.directory.set()),
         plugins: plugins.directory,
@@ -104,14 +114,12 @@ async fn serve(config: Config, options: RunOptions) -> anyhow::Result<()> {
         tokio::spawn(starter::apply(Arc::clone(&app), file.clone()));
     }
     say_address(listener.local_addr().context("read the bound address")?)?;
-    let router = crate::api::router(Arc::clone(&app), config.ingest.max_body_bytes, options.manual_clock);
-    let drained = drain(
-        listener,
-        router,
-        stopping,
-        Duration::from_secs(config.server.drain_seconds),
-    )
-    .await;
+    let (browsers, streams) = (Browsers::new(&config), config.server.max_event_streams);
+    let router = crate::api::router(Arc::clone(&app), browsers, streams, options.manual_clock);
+    let (in_flight, metrics) = (Arc::clone(&app.in_flight), Arc::clone(&app.metrics));
+    let connections = Connections::new(&config.server, limit, in_flight, metrics);
+    let server = tokio::spawn(connections.serve(listener, router, stopping.clone()));
+    let drained = drain(server, stopping, Duration::from_secs(config.server.drain_seconds)).await;
     app.plugins.shutdown().await;
     path.finish().await?;
     drained
@@ -237,8 +245,14 @@ impl RunningPath {
 }
 
 async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
-    let wrong =
-        |error: std::io::Error| WrongSetUp(format!("listen on {listen}: {error}; is another server running there?"));
+    let wrong = |error: std::io::Error| {
+        let hint = match error.raw_os_error() {
+            Some(TOO_MANY_OPEN_FILES | TOO_MANY_OPEN_FILES_IN_ALL) => "; raise the limit on open files (ulimit -n)",
+            _ if error.kind() == std::io::ErrorKind::AddrInUse => "; is another server running there?",
+            _ => "; see server.listen",
+        };
+        WrongSetUp(format!("listen on {listen}: {error}{hint}"))
+    };
     Ok(TcpListener::bind(listen).await.map_err(wrong)?)
 }
 
@@ -295,20 +309,15 @@ fn spawn_worker(
         .context("start the worker")
 }
 
-/// Serves until a stop is asked for, then lets running requests end within the time allowed.
+/// Waits until a stop is asked for, then lets running requests end within the time allowed.
 async fn drain(
-    listener: TcpListener,
-    router: axum::Router,
+    server: tokio::task::JoinHandle<()>,
     stopping: CancellationToken,
     allowed: Duration,
 ) -> anyhow::Result<()> {
-    let asked = stopping.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move { asked.cancelled().await });
-    let server = tokio::spawn(server.into_future());
     stopping.cancelled().await;
     match tokio::time::timeout(allowed, server).await {
-        Ok(Ok(served)) => served.context("serve"),
-        Ok(Err(error)) => Err(error).context("serve"),
+        Ok(served) => served.context("serve"),
         Err(_) => {
             tracing::warn!("some clients kept their connections; closing them");
             Ok(())

@@ -57,6 +57,14 @@ pub struct Metrics {
     pub ingest_items: Family<Kind, Counter>,
     /// Bytes of request bodies, decompressed.
     pub ingest_bytes: Counter,
+    /// What requests hold in memory before the journal has it.
+    pub inflight_bytes: Gauge<u64, AtomicU64>,
+    /// Connections at present.
+    pub connections: Gauge<i64, AtomicI64>,
+    /// Connections refused because there were too many.
+    pub connections_refused: Counter,
+    /// Clients of `GET /events` at present.
+    pub event_streams: Gauge<i64, AtomicI64>,
     /// From the arrival of a request at the journal to its acknowledgement.
     pub journal_commit_seconds: Histogram,
     /// Entries of one group commit.
@@ -105,6 +113,10 @@ impl Default for Metrics {
             registry: Registry::with_prefix("donjon"),
             ingest_items: Family::default(),
             ingest_bytes: Counter::default(),
+            inflight_bytes: Gauge::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            event_streams: Gauge::default(),
             journal_commit_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
             journal_group_entries: Histogram::new(exponential_buckets(1.0, 4.0, 9)),
             worker_events: Family::default(),
@@ -181,7 +193,29 @@ impl Metrics {
             "Position up to which the newest checkpoint of derived state goes",
             self.checkpoint_seq.clone(),
         );
-        self.registered_rest()
+        self.registered_door().registered_rest()
+    }
+
+    fn registered_door(mut self) -> Self {
+        let r = &mut self.registry;
+        r.register_with_unit(
+            "ingest_inflight",
+            "Held by requests before the journal has what they bring",
+            Unit::Bytes,
+            self.inflight_bytes.clone(),
+        );
+        r.register("connections", "Connections at present", self.connections.clone());
+        r.register(
+            "connections_refused",
+            "Connections refused because there were too many",
+            self.connections_refused.clone(),
+        );
+        r.register(
+            "event_streams",
+            "Clients of GET /events at present",
+            self.event_streams.clone(),
+        );
+        self
     }
 
     fn registered_rest(mut self) -> Self {

@@ -3,6 +3,7 @@
 //! runs only the rows whose name contains it: `donjon-bench operator`.
 
 mod cases;
+mod connections;
 mod figures;
 mod load;
 mod operator;
@@ -23,6 +24,9 @@ const CONNECTIONS: usize = 8;
 
 fn main() -> anyhow::Result<()> {
     let wanted = std::env::args().nth(1).unwrap_or_default();
+    if wanted == "connections" {
+        return connections::run();
+    }
     println!(
         "Reference workload: seed 42, {SERIES} series where a row says nothing else, 900-byte alerts, {CONNECTIONS} connections, durability fsync."
     );

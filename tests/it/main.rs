@@ -1,12 +1,15 @@
 //! The integration tests, one binary. Each module promises something a user relies on, and tries it on the built server.
 
 mod bounded_reads;
+mod browsers;
 mod caps;
 mod clock_jumps;
 mod command_line;
 mod compatibility;
+mod connections;
 mod crash;
 mod described_interface;
+mod door;
 mod event_stream;
 mod foreign_verdicts;
 mod full_disk;

@@ -100,7 +100,7 @@ fn broken_state_comes_back_from_a_checkpoint_and_what_is_left_of_the_journal() {
         plugins: vec![files::plugin("rules")],
         config: "[storage]\nretention_days = 0\n".into(),
         args: vec!["--manual-clock".into()],
-        begins_held: false,
+        ..ServerOptions::default()
     };
     let expected = live_for_three_days(&options, &journal, &checkpoints);
 

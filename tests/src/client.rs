@@ -145,6 +145,42 @@ impl Client {
     }
 }
 
+/// Opens a connection, sends bytes as they are, and leaves the rest to the caller.
+pub fn send_raw(url: &str, bytes: &[u8]) -> anyhow::Result<TcpStream> {
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://").trim_end_matches('/'))?;
+    stream.set_nodelay(true)?;
+    stream.write_all(bytes)?;
+    Ok(stream)
+}
+
+/// Everything a connection says until it is closed; an error if it stays open for so long.
+pub fn read_to_end(mut stream: TcpStream, within: Duration) -> anyhow::Result<String> {
+    let (end, mut said) = (Instant::now() + within, Vec::new());
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        anyhow::ensure!(
+            !left.is_zero(),
+            "still open after {within:?}: {}",
+            String::from_utf8_lossy(&said)
+        );
+        stream.set_read_timeout(Some(left))?;
+        let mut part = [0u8; 4096];
+        match stream.read(&mut part) {
+            Ok(0) => return Ok(String::from_utf8_lossy(&said).into_owned()),
+            Ok(read) => said.extend_from_slice(&part[..read]),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                return Ok(String::from_utf8_lossy(&said).into_owned());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// The lines of a stream that does not end.
 pub struct Lines {
     connection: BufReader<TcpStream>,

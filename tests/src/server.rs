@@ -26,6 +26,20 @@ pub struct ServerOptions {
     pub args: Vec<String>,
     /// A required plugin is missing at first: do not wait until it is ready.
     pub begins_held: bool,
+    /// The limit on open files.
+    pub open_files: Option<u32>,
+}
+
+/// The built server, started by a shell where it is to have few files.
+fn program(open_files: Option<u32>) -> Command {
+    let Some(limit) = open_files else {
+        return Command::new(files::donjon());
+    };
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")])
+        .arg(files::donjon());
+    shell
 }
 
 /// A running server.
@@ -63,7 +77,7 @@ impl Server {
         let config = dir.path().join("donjon.toml");
         std::fs::write(&config, &options.config)?;
         let log = dir.path().join("log");
-        let mut child = Command::new(files::donjon())
+        let mut child = program(options.open_files)
             .args(["serve", "--listen", "127.0.0.1:0", "--config"])
             .arg(&config)
             .arg("--data-dir")
@@ -119,6 +133,20 @@ impl Server {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it takes of memory at present, and what it took at most, in bytes.
+    pub fn memory(&self) -> anyhow::Result<(u64, u64)> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let kib = |name: &str| -> anyhow::Result<u64> {
+            let line = text
+                .lines()
+                .find(|line| line.starts_with(name))
+                .context("a figure of memory")?;
+            let number: String = line.chars().filter(char::is_ascii_digit).collect();
+            Ok(number.parse::<u64>()? * 1024)
+        };
+        Ok((kib("VmRSS:")?, kib("VmHWM:")?))
     }
 
     /// A directory that lives as long as the server.

@@ -1,193 +1,225 @@
 //! `GET /events`: server-sent events from the outbox. At least once. The identifier of an event is the journal position
 //! up to which a client has been told everything; positions mean the same after any replay or rebuild, so a client
-//! that names one as its `Last-Event-ID` misses nothing. Where what it missed is not there any more, it is told to load
-//! everything again.
+//! that names one as its `Last-Event-ID` misses nothing. Where what it missed is not there any more, or it reads too
+//! slowly, it is told to load everything again.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use donjon_core::outbox::{Changed, IncidentAction, News};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use donjon_core::{Seq, TenantId};
-use futures::Stream;
-use serde_json::json;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::event_hub::{EventHub, Place, Telling, reload};
 use crate::http::Shared;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 
-/// Outbox records read at a time.
-const READ_RECORDS: usize = 64;
 /// Silence after which a comment keeps the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Such a comment.
+const COMMENT: Bytes = Bytes::from_static(b":\n\n");
+/// A file in the plugin directory came, changed or went.
+const PLUGIN_CHANGE: Bytes = Bytes::from_static(b"event: plugin-change\ndata: {}\n\n");
 
 /// The routes of this module.
-pub fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(events))
+pub fn routes(hub: Arc<EventHub>) -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(events)).layer(Extension(hub))
 }
 
 /// Changes as they are committed: `incident-change`, `poll-alerts`, `rule-change`, `plugin-change`. Without an
 /// `incident_id`, or with an empty list of fingerprints, everything may have changed.
 #[utoipa::path(get, path = "/events", tag = "events",
     params(("Last-Event-ID" = Option<u64>, Header, description = "Continue after this event")),
-    responses((status = 200, content_type = "text/event-stream")))]
+    responses((status = 200, content_type = "text/event-stream"), (status = 400, description = "Last-Event-ID is no number"),
+        (status = 503, description = "There are server.max_event_streams already")))]
 async fn events(
     State(app): State<Shared>,
+    Extension(hub): Extension<Arc<EventHub>>,
     caller: Caller,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+) -> Result<Response, ApiError> {
     caller.may_read()?;
-    let committed = app.committed.clone();
-    let begin = match headers.get("last-event-id").and_then(|value| value.to_str().ok()) {
+    let asked = match headers.get("last-event-id").and_then(|value| value.to_str().ok()) {
         Some(text) => {
             let number = text.trim().parse::<u64>();
-            Seq(number.map_err(|_| ApiError::bad_request(format!("Last-Event-ID must be a number, found: {text}")))?)
+            Some(Seq(number.map_err(|_| {
+                ApiError::bad_request(format!("Last-Event-ID must be a number, found: {text}"))
+            })?))
         }
-        None => *committed.borrow(),
+        None => None,
     };
-    let newest = *committed.borrow();
-    let follower = Follower {
+    let place = hub.place().ok_or_else(ApiError::too_many_streams)?;
+    // Followed first: what is told from here on is not missed.
+    let news = hub.follow(&caller.tenant);
+    let newest = *app.committed.borrow();
+    let stream = EventStream {
         tenant: caller.tenant,
-        committed,
-        plugins: app.plugin_changes.clone(),
-        // Ahead of what is applied: state went back and is being made again, or the data are others than they were.
-        ready: if begin > newest {
-            reload_events(newest).into_iter().rev().collect()
-        } else {
-            Vec::new()
+        follower: Follower {
+            news,
+            upto: asked.unwrap_or(newest).min(newest),
+            behind: asked.is_some_and(|asked| asked < newest),
         },
-        next: begin.min(newest),
-        app: Arc::clone(&app),
+        plugins: app.plugin_changes.clone(),
+        stopping: app.stopping.clone(),
+        // Ahead of what is applied: state went back and is being made again, or the data are others than they were.
+        ahead: asked.is_some_and(|asked| asked > newest),
+        hub,
+        _place: place,
     };
-    let stream = futures::stream::unfold(follower, |mut follower| async move {
-        let event = follower.next_event().await?;
-        Some((Ok(event), follower))
+    let body = futures::stream::unfold(stream, |mut stream| async move {
+        let text = stream.next().await?;
+        Some((Ok::<Bytes, Infallible>(text), stream))
     });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    let head = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    Ok((head, Body::from_stream(body)).into_response())
 }
 
-/// One client and how far it is.
-struct Follower {
-    app: Shared,
+/// One client.
+struct EventStream {
+    hub: Arc<EventHub>,
     tenant: TenantId,
-    committed: watch::Receiver<Seq>,
+    follower: Follower,
     plugins: watch::Receiver<u64>,
-    /// Everything up to this entry has been told.
-    next: Seq,
-    /// Events read and not yet sent, last first.
-    ready: Vec<Event>,
+    stopping: CancellationToken,
+    /// It knows more than there is.
+    ahead: bool,
+    _place: Place,
 }
 
-/// Whether reading came to the end of what is committed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reached {
-    Newest,
-    PageEnd,
-}
-
-impl Follower {
-    async fn next_event(&mut self) -> Option<Event> {
+impl EventStream {
+    /// The next text to send; none ends the stream.
+    async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(event) = self.ready.pop() {
-                return Some(event);
-            }
-            if self.app.stopping.is_cancelled() {
+            if self.stopping.is_cancelled() {
                 return None;
             }
-            self.committed.borrow_and_update();
-            if self.read().await? == Reached::PageEnd || !self.ready.is_empty() {
+            if std::mem::take(&mut self.ahead) {
+                return Some(reload(self.follower.upto));
+            }
+            if self.follower.behind {
+                let page = self.hub.catch_up(&self.tenant, self.follower.upto).await?;
+                self.follower.upto = page.upto;
+                self.follower.behind = !page.newest;
+                if !page.text.is_empty() {
+                    return Some(page.text);
+                }
                 continue;
             }
             tokio::select! {
-                changed = self.committed.changed() => changed.ok()?,
+                told = self.follower.news.recv() => match told {
+                    Ok(telling) => if let Some(text) = self.follower.take(&telling) {
+                        return Some(text);
+                    },
+                    Err(RecvError::Lagged(_)) => return Some(self.follower.overtaken()),
+                    Err(RecvError::Closed) => return None,
+                },
                 changed = self.plugins.changed() => {
                     changed.ok()?;
-                    return Some(Event::default().event("plugin-change").data("{}"));
+                    return Some(PLUGIN_CHANGE);
                 }
-                () = self.app.stopping.cancelled() => return None,
+                () = tokio::time::sleep(KEEP_ALIVE) => return Some(COMMENT),
+                () = self.stopping.cancelled() => return None,
             }
         }
     }
+}
 
-    /// Reads what was committed beyond `next`. None ends the stream.
-    async fn read(&mut self) -> Option<Reached> {
-        let (app, tenant, next) = (Arc::clone(&self.app), self.tenant.clone(), self.next);
-        let read = tokio::task::spawn_blocking(move || app.state.outbox_after(&tenant, next, READ_RECORDS));
-        let page = read
-            .await
-            .ok()?
-            .inspect_err(|error| tracing::error!(%error, "outbox cannot be read"))
-            .ok()?;
-        if next < page.forgotten {
-            // Everything is loaded anew, so what is committed by now need not be told one by one.
-            self.next = page.forgotten.max(page.upto);
-            self.ready = reload_events(self.next);
-        } else {
-            self.next = next.max(page.upto);
-            self.ready = events_of(&News::between(&page.records, next, page.upto), self.next);
+/// How far a client is, and what comes.
+struct Follower {
+    news: broadcast::Receiver<Arc<Telling>>,
+    /// Everything up to this entry has been told.
+    upto: Seq,
+    /// There is something that nobody will tell it by itself.
+    behind: bool,
+}
+
+impl Follower {
+    /// What a telling has for this client.
+    fn take(&mut self, telling: &Telling) -> Option<Bytes> {
+        if telling.upto <= self.upto {
+            return None;
         }
-        self.ready.reverse();
-        Some(if page.records.len() < READ_RECORDS {
-            Reached::Newest
-        } else {
-            Reached::PageEnd
-        })
+        if telling.after > self.upto {
+            // Something was told before this client followed.
+            self.behind = true;
+            return None;
+        }
+        self.upto = telling.upto;
+        Some(telling.text.clone())
+    }
+
+    /// It reads too slowly: what it missed is not kept for it.
+    fn overtaken(&mut self) -> Bytes {
+        // All that is still in the channel is older than what it will load.
+        while let Ok(telling) = self.news.try_recv() {
+            self.upto = self.upto.max(telling.upto);
+        }
+        self.news = self.news.resubscribe();
+        reload(self.upto)
     }
 }
 
-/// For a client that missed what cannot be told any more: everything may have changed.
-fn reload_events(upto: Seq) -> Vec<Event> {
-    let news = News {
-        incidents: Changed::Everything,
-        alerts: Changed::Everything,
-        rules: true,
-    };
-    events_of(&news, upto)
-}
+#[cfg(test)]
+mod tests {
+    use super::super::event_hub::BEHIND;
+    use super::*;
 
-/// The events of some news. Only the last carries the position: a client that saw part of them gets all of them again.
-fn events_of(news: &News, upto: Seq) -> Vec<Event> {
-    let mut events: Vec<(&str, serde_json::Value)> = Vec::new();
-    match &news.incidents {
-        Changed::Everything => events.push(("incident-change", json!({}))),
-        Changed::These(incidents) => events.extend(incidents.iter().map(|(id, action)| {
-            let data = json!({"incident_id": id.to_string(), "action": action_name(*action)});
-            ("incident-change", data)
-        })),
-    }
-    if news.rules {
-        events.push(("rule-change", json!({})));
-    }
-    match &news.alerts {
-        Changed::Everything => events.push(("poll-alerts", json!({"fingerprints": []}))),
-        Changed::These(alerts) if alerts.is_empty() => {}
-        Changed::These(alerts) => {
-            let names: Vec<&str> = alerts.iter().map(donjon_core::Fingerprint::as_str).collect();
-            events.push(("poll-alerts", json!({"fingerprints": names})));
+    #[test]
+    fn a_client_that_reads_too_slowly_is_told_to_load_everything_again() {
+        let (sender, news) = broadcast::channel(BEHIND);
+        let mut follower = Follower {
+            news,
+            upto: Seq(3),
+            behind: false,
+        };
+        let tell = |after: u64, upto: u64| {
+            let text = Bytes::from(format!("news up to {upto}"));
+            let (after, upto) = (Seq(after), Seq(upto));
+            assert!(sender.send(Arc::new(Telling { after, upto, text })).is_ok());
+        };
+        let next = |follower: &mut Follower| match follower.news.try_recv() {
+            Ok(telling) => follower.take(&telling),
+            Err(broadcast::error::TryRecvError::Lagged(_)) => Some(follower.overtaken()),
+            Err(_) => None,
+        };
+        // What it knows is not told again, what overlaps is.
+        tell(0, 3);
+        tell(2, 4);
+        assert_eq!(
+            (next(&mut follower), next(&mut follower)),
+            (None, Some("news up to 4".into()))
+        );
+        // More than is kept for it: the memory that a slow reader costs is bounded.
+        for at in 4..4 + 2 * BEHIND as u64 {
+            tell(at, at + 1);
         }
+        let newest = 4 + 2 * BEHIND as u64;
+        assert_eq!(next(&mut follower), Some(reload(Seq(newest))));
+        tell(newest, newest + 1);
+        assert_eq!(next(&mut follower), Some(format!("news up to {}", newest + 1).into()));
+        // A gap is read from the outbox.
+        tell(newest + 5, newest + 6);
+        assert_eq!((next(&mut follower), follower.behind), (None, true));
     }
-    let last = events.len();
-    let made = events.into_iter().enumerate().map(|(at, (name, data))| {
-        let event = Event::default().event(name).data(data.to_string());
-        if at + 1 == last {
-            event.id(upto.to_string())
-        } else {
-            event
-        }
-    });
-    made.collect()
-}
 
-fn action_name(action: IncidentAction) -> &'static str {
-    match action {
-        IncidentAction::Created => "created",
-        IncidentAction::Updated => "updated",
-        IncidentAction::Deleted => "deleted",
+    #[test]
+    fn telling_to_load_everything_names_no_single_thing() {
+        let text = String::from_utf8(reload(Seq(7)).to_vec()).unwrap();
+        let expected = "event: incident-change\ndata: {}\n\nevent: rule-change\ndata: {}\n\n\
+            event: poll-alerts\ndata: {\"fingerprints\":[]}\nid: 7\n\n";
+        assert_eq!(text, expected);
     }
 }

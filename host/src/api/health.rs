@@ -90,6 +90,7 @@ async fn metrics(State(app): State<Shared>) -> Response {
     app.metrics.plugins.read(&app.plugins.set().load());
     app.metrics.line_held.set(app.line.held().is_some().into());
     app.metrics.rules_refused.set(app.line.refused_count());
+    app.metrics.inflight_bytes.set(app.in_flight.used());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], app.metrics.text()).into_response()
 }

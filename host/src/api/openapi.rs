@@ -4,7 +4,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Generated;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{RefOr, Response};
 
 use crate::http::Shared;
 
@@ -19,6 +20,7 @@ pub struct Document;
 /// The route of the finished document.
 pub fn route(mut document: Generated) -> Router<Shared> {
     name_operations(&mut document);
+    document.paths.paths.values_mut().for_each(add_answers_of_the_door);
     Router::new().route("/openapi.json", get(move || async move { Json(document) }))
 }
 
@@ -35,5 +37,31 @@ fn name_operations(document: &mut Generated) {
         named("put", &mut item.put);
         named("post", &mut item.post);
         named("delete", &mut item.delete);
+    }
+}
+
+/// What a request can be answered before any handler sees it.
+fn add_answers_of_the_door(item: &mut PathItem) {
+    for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete]
+        .into_iter()
+        .flatten()
+    {
+        let known = &mut operation.responses.responses;
+        let mut add = |status: &str, description: &str| {
+            let response = || RefOr::T(Response::new(description));
+            known.entry(status.to_owned()).or_insert_with(response);
+        };
+        add(
+            "403",
+            "A web page of another site, a foreign Host without authentication, or a key that may not",
+        );
+        if operation.request_body.is_some() {
+            add("400", "Malformed");
+            add("422", "A value does not fit");
+            add("408", "The body came too slowly");
+            add("413", "The body is too large");
+            add("415", "An unknown content encoding; or, for a command, not JSON");
+            add("429", "Too many bytes in flight; try again later");
+        }
     }
 }

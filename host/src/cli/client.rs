@@ -55,8 +55,10 @@ impl ClientOptions {
                 .header("Content-Type", kind)
                 .send(body),
         };
-        let mut answer =
-            sent.with_context(|| format!("reach {url}; is the server running? (donjon serve, or --url)"))?;
+        let mut answer = sent.map_err(|error| {
+            let text = format!("reach {url}; is the server running? (donjon serve, or --url): {error}");
+            anyhow::anyhow!(self.without_password(&text))
+        })?;
         let text = answer.body_mut().read_to_string().context("read the answer")?;
         let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         let status = answer.status();
@@ -65,6 +67,22 @@ impl ClientOptions {
         }
         anyhow::ensure!(status.is_success(), "server answered {status}: {}", readable(&value));
         Ok(value)
+    }
+}
+
+impl ClientOptions {
+    /// A text about this server without the name and password of its address.
+    fn without_password(&self, text: &str) -> String {
+        let authority = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
+        let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+        let Some((secret, _)) = authority.rsplit_once('@') else {
+            return text.to_owned();
+        };
+        let text = text.replace(&format!("{secret}@"), "***@");
+        match secret.split_once(':') {
+            Some((_, password)) if !password.is_empty() => text.replace(password, "***"),
+            _ => text,
+        }
     }
 }
 

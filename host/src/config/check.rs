@@ -96,6 +96,10 @@ impl Config {
         for (name, value) in [
             ("ingest.max_body_bytes", self.ingest.max_body_bytes as u64),
             ("ingest.max_items", self.ingest.max_items as u64),
+            ("server.max_connections", self.server.max_connections as u64),
+            ("server.header_timeout_ms", self.server.header_timeout_ms),
+            ("server.body_timeout_ms", self.server.body_timeout_ms),
+            ("server.idle_timeout_ms", self.server.idle_timeout_ms),
             ("ingest.max_lag_entries", self.ingest.max_lag_entries),
             ("ingest.max_lag_bytes", self.ingest.max_lag_bytes),
             ("ingest.max_batch_entries", self.ingest.max_batch_entries as u64),
@@ -112,6 +116,14 @@ impl Config {
             if value == 0 {
                 return invalid(format!("configuration value must be above zero: {name}"));
             }
+        }
+        // A body, and the same once more decompressed.
+        let least = 4 * self.ingest.max_body_bytes as u64;
+        if self.ingest.max_inflight_bytes < least {
+            return invalid(format!(
+                "ingest.max_inflight_bytes must be at least four times ingest.max_body_bytes, {least}, found: {}",
+                self.ingest.max_inflight_bytes
+            ));
         }
         Ok(())
     }

@@ -12,6 +12,9 @@ use crate::near;
 /// Variables with our prefix that are not configuration keys.
 const OTHER_VARIABLES: [&str; 4] = ["DONJON_URL", "DONJON_API_KEY", "DONJON_CONFIG", "DONJON_TOOLCHAIN_DIR"];
 
+/// Tables in which there may be keys and passwords.
+const SECRET_TABLES: [&str; 2] = ["auth", "plugins"];
+
 /// The configuration is not usable; the text says where, what, and what is near.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -43,6 +46,7 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
                 file.display()
             )));
         }
+        check_syntax(file)?;
         figment = figment.merge(Toml::file_exact(file));
     }
     check_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
@@ -56,6 +60,21 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
         .map_err(|error| readable(&error))?;
     config.check()?;
     Ok(config)
+}
+
+/// Whether a file is TOML. The parser's own words quote the line, and a key may be in it: only the place is told.
+fn check_syntax(file: &Path) -> Result<(), ConfigError> {
+    let invalid = |what: String| ConfigError::Invalid(format!("{what}: {}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| invalid(format!("configuration file: {error}")))?;
+    if let Err(error) = toml::from_str::<toml::Table>(&text) {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
+        return Err(invalid(format!(
+            "configuration value does not fit: not TOML at line {line}, column {column}; texts are written in quotes"
+        )));
+    }
+    Ok(())
 }
 
 fn check_variables(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
@@ -102,13 +121,30 @@ fn readable(error: &figment::Error) -> ConfigError {
             }
         }
         _ => {
-            let file = error
-                .metadata
-                .as_ref()
-                .map(|source| source.name.to_string())
-                .unwrap_or_default();
-            ConfigError::Invalid(format!("configuration value does not fit{at}: {} ({file})", error.kind))
+            let source = error.metadata.as_ref().map(|source| source.name.to_string());
+            let source = source.unwrap_or_default();
+            let what = if error
+                .path
+                .first()
+                .is_some_and(|table| SECRET_TABLES.contains(&table.as_str()))
+            {
+                without_value(&error.kind)
+            } else {
+                error.kind.to_string()
+            };
+            ConfigError::Invalid(format!("configuration value does not fit{at}: {what} ({source})"))
         }
+    }
+}
+
+/// What does not fit, without the value itself: it may be a key in a wrong place.
+fn without_value(kind: &Kind) -> String {
+    match kind {
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => format!("expected {expected}"),
+        Kind::UnknownVariant(_, known) => format!("expected one of {}", known.join(", ")),
+        Kind::MissingField(field) => format!("missing field `{field}`"),
+        Kind::DuplicateField(field) => format!("field given twice: `{field}`"),
+        _ => "it has another form than expected".to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ use axum::http::{StatusCode, header};
 use base64::Engine;
 use donjon_core::TenantId;
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 use super::{App, Shared};
 use crate::config::{self, AuthMode, ConfigError, Role};
@@ -79,8 +80,11 @@ impl Auth {
         let unauthorised = |text: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorised", text);
         let key = presented(parts).ok_or_else(|| unauthorised("Missing API Key"))?;
         let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-        // Digests are compared, so the time taken tells nothing about the key.
-        let known = self.keys.iter().find(|known| known.digest == digest);
+        // All are compared, each in the same time whatever differs.
+        let known = self.keys.iter().fold(None, |found, known| {
+            let fits = bool::from(known.digest.ct_eq(&digest));
+            if fits { Some(known) } else { found }
+        });
         known
             .map(|known| known.caller.clone())
             .ok_or_else(|| unauthorised("Invalid API Key"))
@@ -119,10 +123,8 @@ fn strip_scheme<'a>(value: &'a str, scheme: &str) -> Option<&'a str> {
 }
 
 fn query_value(query: &str, name: &str) -> Option<String> {
-    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(&format!("/?{query}").parse().ok()?)
-        .ok()?
-        .0;
-    pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 impl Caller {
@@ -186,6 +188,19 @@ impl FromRequestParts<Shared> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Caller, ApiError> {
         App::caller(app, parts)
+    }
+}
+
+/// A caller that may send alerts; others are refused before their body is read.
+pub struct Sender(pub Caller);
+
+impl FromRequestParts<Shared> for Sender {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Sender, ApiError> {
+        let caller = App::caller(app, parts)?;
+        caller.may_send()?;
+        Ok(Sender(caller))
     }
 }
 

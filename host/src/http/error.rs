@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use donjon_core::state::StateError;
 use serde_json::{Value, json};
 
-use crate::ingest::body::BodyError;
+use super::body::BodyStopped;
+use super::in_flight::NoRoom;
 use crate::intake::Refused;
 use crate::rules::{Fault, Rejection};
 
@@ -33,6 +34,12 @@ impl ApiError {
             detail: Value::String(detail.into()),
             retry: false,
         }
+    }
+
+    /// Its stable code.
+    #[cfg(test)]
+    pub fn code(&self) -> &'static str {
+        self.code
     }
 
     /// 404.
@@ -65,6 +72,21 @@ impl ApiError {
             code: "invalid",
             detail,
             retry: false,
+        }
+    }
+
+    /// 413: the body as a whole.
+    pub fn body_too_large() -> ApiError {
+        let detail = "body is larger than ingest.max_body_bytes; send less at a time";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+    }
+
+    /// 503: no place for another event stream.
+    pub fn too_many_streams() -> ApiError {
+        let detail = "there are server.max_event_streams clients of /events already; close some, or try again later";
+        ApiError {
+            retry: true,
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail)
         }
     }
 
@@ -110,6 +132,11 @@ impl ApiError {
     }
 }
 
+/// A handler panicked: the place is on standard error, and the client is told in our shape.
+pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    ApiError::internal("a handler panicked; its place is on standard error").into_response()
+}
+
 /// Longest text of a framework's error.
 const MAX_FOREIGN_TEXT_BYTES: usize = 4096;
 
@@ -126,7 +153,7 @@ pub async fn in_our_shape(response: Response) -> Response {
     let (code, detail) = match status {
         StatusCode::PAYLOAD_TOO_LARGE => (
             "too_large",
-            "body is larger than ingest.max_body_bytes; send less at a time".into(),
+            "body is larger than this path takes; send less at a time; for alerts see ingest.max_body_bytes".into(),
         ),
         _ if text.is_empty() => ("bad_request", status.to_string()),
         _ => ("bad_request", text),
@@ -147,6 +174,27 @@ impl IntoResponse for ApiError {
     }
 }
 
+impl From<NoRoom> for ApiError {
+    fn from(full: NoRoom) -> ApiError {
+        match full {
+            NoRoom::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", full.to_string()),
+            NoRoom::Busy => ApiError {
+                retry: true,
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", full.to_string())
+            },
+        }
+    }
+}
+
+impl From<BodyStopped> for ApiError {
+    fn from(why: BodyStopped) -> ApiError {
+        match why {
+            BodyStopped::NoRoom(full) => full.into(),
+            BodyStopped::Slow(_) => Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", why.to_string()),
+        }
+    }
+}
+
 impl From<Refused> for ApiError {
     fn from(refused: Refused) -> ApiError {
         let (status, code) = match &refused {
@@ -163,18 +211,6 @@ impl From<Refused> for ApiError {
             retry: true,
             ..Self::new(status, code, refused.to_string())
         }
-    }
-}
-
-impl From<BodyError> for ApiError {
-    fn from(error: BodyError) -> ApiError {
-        let (status, code) = match &error {
-            BodyError::TooLarge(_) | BodyError::TooMany(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            BodyError::Encoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown_encoding"),
-            BodyError::Compression(_) | BodyError::Json(_) => (StatusCode::BAD_REQUEST, "malformed"),
-            BodyError::Shape(_) => (StatusCode::UNPROCESSABLE_ENTITY, "wrong_shape"),
-        };
-        Self::new(status, code, error.to_string())
     }
 }
 

@@ -1,7 +1,12 @@
 //! What `api` and `ingest` share: the parts a handler needs, who is calling, and how errors look. Knows no route.
 
 pub mod auth;
+pub mod body;
+pub mod browsers;
+mod connection;
+pub mod connections;
 pub mod error;
+pub mod in_flight;
 pub mod reads;
 
 use std::sync::Arc;
@@ -40,6 +45,8 @@ pub struct App {
     pub auth: Auth,
     /// Limits of ingest.
     pub limits: Ingest,
+    /// What requests hold in memory before the journal has it.
+    pub in_flight: Arc<in_flight::ByteBudget>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The plugins.

@@ -1,10 +1,21 @@
 //! Request bodies to raw items: decompression within limits, then a split that keeps one bad item from taking the others
 //! down. Knows nothing of alerts.
 
+use std::cell::Cell;
+use std::fmt;
 use std::io::Read;
 
+use axum::http::StatusCode;
 use bytes::Bytes;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::http::error::ApiError;
+use crate::http::in_flight::{InFlight, NoRoom};
+
+/// Decompressed at a time; counted before more is.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// Why a body as a whole was refused.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +23,7 @@ pub enum BodyError {
     /// More bytes than allowed once decompressed.
     #[error("body is larger than ingest.max_body_bytes: {0}")]
     TooLarge(usize),
-    /// More items than allowed.
+    /// More items than allowed, those inside of others counted.
     #[error("body has more alerts than ingest.max_items: {0}")]
     TooMany(usize),
     /// A content encoding nobody knows.
@@ -20,29 +31,106 @@ pub enum BodyError {
     Encoding(String),
     /// Compressed data that does not decompress.
     #[error("body does not decompress: {0}")]
-    Compression(String),
+    Compression(#[source] std::io::Error),
     /// Not JSON.
     #[error("malformed JSON: {0}")]
     Json(String),
     /// JSON, but neither an object nor a list.
     #[error("body must be an alert object, a list of them, or lines of them, found {0}")]
     Shape(&'static str),
+    /// No memory for what it becomes.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
-/// One item of a body: its bytes, or the bytes of a line that is not even JSON.
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> ApiError {
+        let (status, code) = match &error {
+            BodyError::NoRoom(full) => return (*full).into(),
+            BodyError::TooLarge(_) | BodyError::TooMany(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            BodyError::Encoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown_encoding"),
+            BodyError::Compression(_) | BodyError::Json(_) => (StatusCode::BAD_REQUEST, "malformed"),
+            BodyError::Shape(_) => (StatusCode::UNPROCESSABLE_ENTITY, "wrong_shape"),
+        };
+        ApiError::new(status, code, error.to_string())
+    }
+}
+
+/// One item of a body: its text, or that of a line that is not even JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RawItem<'a> {
     /// One JSON value, not yet looked into.
-    Json(&'a [u8]),
+    Json(&'a str),
     /// Something else, and why.
-    Broken(&'a [u8], String),
+    Broken(&'a str, String),
 }
 
-/// Decompresses a body.
+/// A body as text. Bytes that are no UTF-8 are question marks in it, one for each, so that what is around them can still
+/// be taken apart; where they were is asked of the original.
+pub struct BodyText {
+    original: Bytes,
+    replaced: Option<String>,
+}
+
+impl BodyText {
+    /// The text of a body.
+    ///
+    /// # Errors
+    /// When there is no memory for a copy; one is made only of what is not UTF-8.
+    pub fn new(original: Bytes, in_flight: &InFlight) -> Result<BodyText, NoRoom> {
+        if std::str::from_utf8(&original).is_ok() {
+            return Ok(BodyText {
+                original,
+                replaced: None,
+            });
+        }
+        in_flight.take(original.len() as u64)?;
+        let mut replaced = String::with_capacity(original.len());
+        for chunk in original.utf8_chunks() {
+            replaced.push_str(chunk.valid());
+            replaced.extend(chunk.invalid().iter().map(|_| '?'));
+        }
+        Ok(BodyText {
+            original,
+            replaced: Some(replaced),
+        })
+    }
+
+    /// The text; a byte-order mark is not part of it.
+    pub fn text(&self) -> &str {
+        let text = match &self.replaced {
+            Some(replaced) => replaced,
+            // It was looked at when this was made.
+            None => std::str::from_utf8(&self.original).unwrap_or_default(),
+        };
+        text.strip_prefix('\u{feff}').unwrap_or(text)
+    }
+
+    /// The bytes that a part of the text was.
+    pub fn bytes_of<'a>(&'a self, part: &'a str) -> &'a [u8] {
+        let Some(replaced) = &self.replaced else {
+            return part.as_bytes();
+        };
+        let begin = part.as_ptr().addr().saturating_sub(replaced.as_ptr().addr());
+        self.original.get(begin..begin + part.len()).unwrap_or(part.as_bytes())
+    }
+
+    /// Whether a part of the text is what was sent.
+    pub fn is_utf8(&self, part: &str) -> bool {
+        self.replaced.is_none() || self.bytes_of(part) == part.as_bytes()
+    }
+}
+
+/// Decompresses a body; what comes out is counted as it does.
 ///
 /// # Errors
-/// When the encoding is unknown, the data is broken or larger than `max_bytes`.
-pub fn decompress(body: Bytes, encoding: Option<&str>, max_bytes: usize) -> Result<Bytes, BodyError> {
+/// When the encoding is unknown, the data is broken or larger than `max_bytes`, or there is no memory for it.
+pub fn decompress(
+    body: Bytes,
+    encoding: Option<&str>,
+    max_bytes: usize,
+    in_flight: &InFlight,
+) -> Result<Bytes, BodyError> {
     match encoding.map(str::trim).map(str::to_ascii_lowercase).as_deref() {
         None | Some("" | "identity") => {
             if body.len() > max_bytes {
@@ -50,29 +138,29 @@ pub fn decompress(body: Bytes, encoding: Option<&str>, max_bytes: usize) -> Resu
             }
             Ok(body)
         }
-        Some("gzip" | "x-gzip") => bounded(flate2::read::MultiGzDecoder::new(body.as_ref()), max_bytes),
+        Some("gzip" | "x-gzip") => bounded(flate2::read::MultiGzDecoder::new(body.as_ref()), max_bytes, in_flight),
         Some("zstd") => {
-            let decoder = zstd::stream::read::Decoder::new(body.as_ref());
-            bounded(
-                decoder.map_err(|error| BodyError::Compression(error.to_string()))?,
-                max_bytes,
-            )
+            let decoder = zstd::stream::read::Decoder::new(body.as_ref()).map_err(BodyError::Compression)?;
+            bounded(decoder, max_bytes, in_flight)
         }
         Some(other) => Err(BodyError::Encoding(other.to_owned())),
     }
 }
 
-fn bounded(reader: impl Read, max_bytes: usize) -> Result<Bytes, BodyError> {
+fn bounded(mut reader: impl Read, max_bytes: usize, in_flight: &InFlight) -> Result<Bytes, BodyError> {
     let mut text = Vec::new();
-    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
-    reader
-        .take(limit)
-        .read_to_end(&mut text)
-        .map_err(|error| BodyError::Compression(error.to_string()))?;
-    if text.len() > max_bytes {
-        return Err(BodyError::TooLarge(max_bytes));
+    loop {
+        let mut chunk = reader.by_ref().take(CHUNK_BYTES as u64);
+        let read = chunk.read_to_end(&mut text).map_err(BodyError::Compression)?;
+        // The vector grows by doubling.
+        in_flight.take(2 * read as u64)?;
+        if text.len() > max_bytes {
+            return Err(BodyError::TooLarge(max_bytes));
+        }
+        if read == 0 {
+            return Ok(text.into());
+        }
     }
-    Ok(text.into())
 }
 
 /// Splits a body into items. Lines are split only where the content type says so (`application/x-ndjson`), or where a
@@ -80,51 +168,93 @@ fn bounded(reader: impl Read, max_bytes: usize) -> Result<Bytes, BodyError> {
 ///
 /// # Errors
 /// When the body as a whole is not of a known shape, or has too many items.
-pub fn split(body: &[u8], ndjson: bool, max_items: usize) -> Result<Vec<RawItem<'_>>, BodyError> {
-    let items = match first_byte(body) {
-        None => return Err(BodyError::Json("the body is empty".into())),
-        _ if ndjson => lines(body, max_items)?,
-        Some(b'[') => {
-            let list: Vec<&RawValue> =
-                serde_json::from_slice(body).map_err(|error| BodyError::Json(error.to_string()))?;
-            list.into_iter()
-                .map(|raw| RawItem::Json(raw.get().as_bytes()))
-                .collect()
-        }
-        Some(b'{') => match serde_json::from_slice::<&RawValue>(body) {
-            Ok(raw) => vec![RawItem::Json(raw.get().as_bytes())],
-            Err(error) if is_trailing_object(body, &error) => lines(body, max_items)?,
-            Err(error) => {
-                return Err(BodyError::Json(format!(
-                    "{error} (lines of JSON are taken apart with content-type: application/x-ndjson)"
-                )));
-            }
+pub fn split(body: &str, ndjson: bool, max_items: usize) -> Result<Vec<RawItem<'_>>, BodyError> {
+    match first_byte(body) {
+        None => Err(BodyError::Json("the body is empty".into())),
+        _ if ndjson => lines(body, max_items),
+        Some(b'[') => Ok(elements(body, max_items)?.into_iter().map(RawItem::Json).collect()),
+        Some(b'{') => match serde_json::from_str::<&RawValue>(body) {
+            Ok(raw) => Ok(vec![RawItem::Json(raw.get())]),
+            Err(error) if is_trailing_object(body, &error) => lines(body, max_items),
+            Err(error) => Err(BodyError::Json(format!(
+                "{error} (lines of JSON are taken apart with content-type: application/x-ndjson)"
+            ))),
         },
         Some(_) => {
-            serde_json::from_slice::<&RawValue>(body).map_err(|error| BodyError::Json(error.to_string()))?;
-            return Err(BodyError::Shape("another JSON value"));
+            serde_json::from_str::<&RawValue>(body).map_err(|error| BodyError::Json(error.to_string()))?;
+            Err(BodyError::Shape("another JSON value"))
         }
-    };
-    if items.len() > max_items {
-        return Err(BodyError::TooMany(max_items));
     }
-    Ok(items)
 }
 
-fn first_byte(body: &[u8]) -> Option<u8> {
-    body.iter().copied().find(|byte| !byte.is_ascii_whitespace())
+fn first_byte(body: &str) -> Option<u8> {
+    body.bytes().find(|byte| !byte.is_ascii_whitespace())
 }
 
-fn is_trailing_object(body: &[u8], error: &serde_json::Error) -> bool {
+/// The elements of a JSON list, not looked into.
+///
+/// # Errors
+/// When it is no list, or has more than `max_items`.
+pub fn elements(list: &str, max_items: usize) -> Result<Vec<&str>, BodyError> {
+    let over = Cell::new(false);
+    let mut reader = serde_json::Deserializer::from_str(list);
+    let seed = Elements { max_items, over: &over };
+    let found = seed
+        .deserialize(&mut reader)
+        .and_then(|found| reader.end().map(|()| found));
+    found.map_err(|error| {
+        if over.get() {
+            BodyError::TooMany(max_items)
+        } else {
+            BodyError::Json(error.to_string())
+        }
+    })
+}
+
+/// Reads a list and stops at the first element too many: what comes after it costs nothing.
+struct Elements<'a> {
+    max_items: usize,
+    over: &'a Cell<bool>,
+}
+
+impl<'de> DeserializeSeed<'de> for Elements<'_> {
+    type Value = Vec<&'de str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Elements<'_> {
+    type Value = Vec<&'de str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut found = Vec::new();
+        while let Some(raw) = list.next_element::<&'de RawValue>()? {
+            if found.len() >= self.max_items {
+                self.over.set(true);
+                return Err(A::Error::custom("too many elements"));
+            }
+            found.push(raw.get());
+        }
+        Ok(found)
+    }
+}
+
+fn is_trailing_object(body: &str, error: &serde_json::Error) -> bool {
     error.line() > 1
         && error.column() == 1
         && error.to_string().starts_with("trailing characters")
-        && body.contains(&b'\n')
+        && body.contains('\n')
 }
 
-fn lines(body: &[u8], max_items: usize) -> Result<Vec<RawItem<'_>>, BodyError> {
+fn lines(body: &str, max_items: usize) -> Result<Vec<RawItem<'_>>, BodyError> {
     let mut items = Vec::new();
-    for line in body.split(|byte| *byte == b'\n') {
+    for line in body.split('\n') {
         let line = line.trim_ascii();
         if line.is_empty() {
             continue;
@@ -132,7 +262,7 @@ fn lines(body: &[u8], max_items: usize) -> Result<Vec<RawItem<'_>>, BodyError> {
         if items.len() >= max_items {
             return Err(BodyError::TooMany(max_items));
         }
-        items.push(match serde_json::from_slice::<&RawValue>(line) {
+        items.push(match serde_json::from_str::<&RawValue>(line) {
             Ok(_) => RawItem::Json(line),
             Err(error) => RawItem::Broken(line, format!("malformed JSON: {error}")),
         });
@@ -143,16 +273,17 @@ fn lines(body: &[u8], max_items: usize) -> Result<Vec<RawItem<'_>>, BodyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::in_flight::ByteBudget;
     use std::io::Write;
 
     fn check(body: &str, ndjson: bool, expected: Result<&[&str], &str>) {
-        match (split(body.as_bytes(), ndjson, 3), expected) {
+        match (split(body, ndjson, 3), expected) {
             (Ok(items), Ok(expected)) => {
                 let shown: Vec<String> = items
                     .iter()
                     .map(|item| match item {
-                        RawItem::Json(raw) => String::from_utf8_lossy(raw).into_owned(),
-                        RawItem::Broken(raw, _) => format!("!{}", String::from_utf8_lossy(raw)),
+                        RawItem::Json(raw) => (*raw).to_owned(),
+                        RawItem::Broken(raw, _) => format!("!{raw}"),
                     })
                     .collect();
                 assert_eq!(shown, expected, "{body}");
@@ -172,6 +303,7 @@ mod tests {
             Ok(&[r#"{"a":1}"#, "!{bad", r#"{"b":2}"#]),
         );
         check("{\"a\":1}\n{\"b\":2}", false, Ok(&[r#"{"a":1}"#, r#"{"b":2}"#]));
+        check("[1,2,3,4,5,6", false, Err("more alerts than"));
         check("{}\n{}\n{}\n{}", true, Err("more alerts than"));
         check("", false, Err("empty"));
         check("\"text\"", false, Err("another JSON value"));
@@ -185,6 +317,10 @@ mod tests {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&vec![b' '; 1 << 20]).unwrap();
         let gzip = Bytes::from(gzip.finish().unwrap());
+        let budget = ByteBudget::new(64 << 20);
+        let in_flight = InFlight::new(&budget);
+        let decompress =
+            |body: Bytes, encoding: Option<&str>, limit: usize| super::decompress(body, encoding, limit, &in_flight);
         let zstd = Bytes::from(zstd::encode_all(&vec![b' '; 1 << 20][..], 1).unwrap());
         for (body, encoding) in [(gzip, "gzip"), (zstd, "zstd")] {
             assert_eq!(
@@ -204,5 +340,44 @@ mod tests {
             decompress(Bytes::from("x"), Some("br"), 10),
             Err(BodyError::Encoding(_))
         ));
+    }
+
+    #[test]
+    fn what_a_bomb_becomes_is_counted_before_it_is_there() {
+        let bomb = Bytes::from(zstd::encode_all(&vec![b' '; 32 << 20][..], 1).unwrap());
+        let budget = ByteBudget::new(8 << 20);
+        let in_flight = InFlight::new(&budget);
+        let refused = super::decompress(bomb, Some("zstd"), 1 << 30, &in_flight);
+        assert!(matches!(refused, Err(BodyError::NoRoom(NoRoom::TooLarge(_)))));
+    }
+
+    #[test]
+    fn a_byte_that_is_no_text_stays_with_its_element() {
+        let budget = ByteBudget::new(1 << 20);
+        let in_flight = InFlight::new(&budget);
+        let body = BodyText::new(
+            Bytes::from_static(b"[{\"a\":\"\xff\xc3\"},{\"b\":\"\xc3\xa9\"}]"),
+            &in_flight,
+        )
+        .unwrap();
+        let items = split(body.text(), false, 9).unwrap();
+        let shown: Vec<(&[u8], bool)> = items
+            .iter()
+            .map(|item| match item {
+                RawItem::Json(text) | RawItem::Broken(text, _) => (body.bytes_of(text), body.is_utf8(text)),
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (&b"{\"a\":\"\xff\xc3\"}"[..], false),
+                (&b"{\"b\":\"\xc3\xa9\"}"[..], true)
+            ]
+        );
+        let marked = BodyText::new(Bytes::from_static(b"\xef\xbb\xbf{\"a\":1}"), &in_flight).unwrap();
+        assert_eq!(split(marked.text(), false, 9).unwrap(), [RawItem::Json("{\"a\":1}")]);
+        let marked = BodyText::new(Bytes::from_static(b"\xef\xbb\xbf[\"\xff\"]"), &in_flight).unwrap();
+        let items = split(marked.text(), false, 9).unwrap();
+        assert!(matches!(items[..], [RawItem::Json(text)] if marked.bytes_of(text) == b"\"\xff\""));
     }
 }

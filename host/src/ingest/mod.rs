@@ -1,32 +1,36 @@
 //! The way in: bodies to items, items to alerts, alerts to the journal. A request is answered 202 once everything in it
 //! is on stable storage, or 200 with outcomes once it is applied (`?wait=true`). Never calls `api`.
 
+mod answer;
 pub mod body;
 pub mod normalise;
 pub mod providers;
 
+use std::sync::Arc;
+
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use donjon_core::digest::content_digest;
-use donjon_core::{EventId, Object, Timestamp, Value};
+use donjon_core::{EventId, Timestamp, Value};
 use serde::Deserialize;
-use serde_json::json;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::http::APPLY_WAIT;
 use crate::http::Shared;
-use crate::http::auth::Caller;
+use crate::http::auth::{Caller, Sender};
+use crate::http::body::WholeBody;
 use crate::http::error::ApiError;
-use crate::intake::{Applied, Item, NewAlert};
+use crate::http::in_flight::InFlight;
+use crate::intake::{Item, NewAlert};
 use crate::json;
 use crate::telemetry::Kind;
-use body::RawItem;
-use providers::Provider;
+use answer::Told;
+use body::{BodyError, BodyText, RawItem};
+use providers::{NotUnfolded, Place, Provider, Unfolded};
 
 /// Largest document of one alert, and most bytes of a bad item that are kept with its dead letter. Well below what one
 /// journal entry holds.
@@ -35,6 +39,8 @@ const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 const MAX_ATTRIBUTES: usize = 1000;
 /// Bad items that are named in one answer.
 const NAMED_INVALID: usize = 100;
+/// What one item takes beside its text and its tree: names, digest, reason, its places in lists and in the answer.
+const ITEM_BYTES: u64 = 512;
 /// Bodies with more bytes than this, and compressed ones, are parsed on a thread for blocking work.
 const LARGE_BODY_BYTES: usize = 256 * 1024;
 
@@ -63,10 +69,10 @@ pub struct IngestQuery {
         (status = 400, description = "Malformed"), (status = 422, description = "No item is an alert; all are kept as refused items"), (status = 413, description = "Too large"), (status = 429, description = "Try again later")))]
 async fn post_events(
     State(app): State<Shared>,
-    caller: Caller,
+    Sender(caller): Sender,
     Query(query): Query<IngestQuery>,
     headers: HeaderMap,
-    body: Bytes,
+    body: WholeBody,
 ) -> Result<Response, ApiError> {
     take(app, caller, "", Provider::Keep, query, &headers, body).await
 }
@@ -80,11 +86,11 @@ async fn post_events(
         (status = 429, description = "Try again later")))]
 async fn post_provider_events(
     State(app): State<Shared>,
-    caller: Caller,
+    Sender(caller): Sender,
     Path(name): Path<String>,
     Query(query): Query<IngestQuery>,
     headers: HeaderMap,
-    body: Bytes,
+    body: WholeBody,
 ) -> Result<Response, ApiError> {
     let provider = Provider::parse(&name).ok_or_else(|| {
         ApiError::bad_request(format!(
@@ -100,9 +106,9 @@ async fn post_provider_events(
     responses((status = 200, description = "On stable storage"), (status = 400, description = "Malformed")))]
 async fn post_v2_alerts(
     State(app): State<Shared>,
-    caller: Caller,
+    Sender(caller): Sender,
     headers: HeaderMap,
-    body: Bytes,
+    body: WholeBody,
 ) -> Result<Response, ApiError> {
     let provider = Provider::PrometheusV2;
     take(
@@ -127,13 +133,6 @@ struct Origin {
     now: Timestamp,
 }
 
-/// What is told about one item.
-struct Told {
-    id: String,
-    fingerprint: String,
-    invalid: Option<String>,
-}
-
 async fn take(
     app: Shared,
     caller: Caller,
@@ -141,9 +140,9 @@ async fn take(
     provider: Provider,
     query: IngestQuery,
     headers: &HeaderMap,
-    body: Bytes,
+    body: WholeBody,
 ) -> Result<Response, ApiError> {
-    caller.may_send()?;
+    let admitted = Arc::clone(&body.admitted);
     let origin = Origin {
         provider_name: provider_name.to_owned(),
         provider,
@@ -161,6 +160,8 @@ async fn take(
     };
     app.metrics.ingest_bytes.inc_by(bytes as u64);
     let accepted = app.intake.accept(caller.tenant, items, query.wait).await;
+    // From here on the limits on lag count it.
+    admitted.in_flight.release();
     let receipt = accepted.inspect_err(|_| {
         items_counted("refused", count);
     })?;
@@ -174,8 +175,8 @@ async fn take(
         return Err(ApiError::refused_items(reasons.collect()));
     }
     Ok(match outcomes {
-        None => (StatusCode::ACCEPTED, Json(accepted_answer(&task_name, &told))).into_response(),
-        Some(outcomes) => (StatusCode::OK, Json(applied_answer(&task_name, &told, outcomes))).into_response(),
+        None => (StatusCode::ACCEPTED, Json(answer::accepted(&task_name, &told))).into_response(),
+        Some(outcomes) => (StatusCode::OK, Json(answer::applied(&task_name, &told, outcomes))).into_response(),
     })
 }
 
@@ -188,26 +189,38 @@ struct Parsed {
 
 /// Decompresses, splits, parses and normalises; a large body on a thread for blocking work, where it keeps no other
 /// request waiting.
-async fn parse(app: &Shared, origin: Origin, headers: &HeaderMap, body: Bytes) -> Result<Parsed, ApiError> {
+async fn parse(app: &Shared, origin: Origin, headers: &HeaderMap, body: WholeBody) -> Result<Parsed, ApiError> {
     let (encoding, ndjson) = (text_header(headers, header::CONTENT_ENCODING), is_ndjson(headers));
     let (max_body_bytes, max_items) = (app.limits.max_body_bytes, app.limits.max_items);
-    let large = encoding.is_some() || body.len() > LARGE_BODY_BYTES;
-    let work = move || -> Result<Parsed, ApiError> {
-        let body = body::decompress(body, encoding.as_deref(), max_body_bytes)?;
-        let raw = body::split(&body, ndjson, max_items)?;
-        let (items, told) = items_of(raw, &origin);
+    let large = encoding.is_some() || body.bytes.len() > LARGE_BODY_BYTES;
+    let work = move || -> Result<Parsed, BodyError> {
+        let in_flight = &body.admitted.in_flight;
+        let bytes = body::decompress(body.bytes, encoding.as_deref(), max_body_bytes, in_flight)?;
+        let size = bytes.len();
+        let body = BodyText::new(bytes, in_flight)?;
+        let items = body::split(body.text(), ndjson, max_items)?;
+        let mut reading = Reading {
+            body: &body,
+            origin: &origin,
+            in_flight,
+            max_items,
+            items: Vec::with_capacity(items.len()),
+            told: Vec::with_capacity(items.len()),
+        };
+        for item in items {
+            reading.item(&item)?;
+        }
         Ok(Parsed {
-            items,
-            told,
-            bytes: body.len(),
+            items: reading.items,
+            told: reading.told,
+            bytes: size,
         })
     };
     if !large {
-        return work();
+        return Ok(work()?);
     }
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| ApiError::internal(error.to_string()))?
+    let parsed = tokio::task::spawn_blocking(work).await;
+    Ok(parsed.map_err(|error| ApiError::internal(error.to_string()))??)
 }
 
 fn text_header(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
@@ -226,20 +239,80 @@ fn is_ndjson(headers: &HeaderMap) -> bool {
     ["application/x-ndjson", "application/ndjson", "application/jsonl"].contains(&kind)
 }
 
-/// The journal items of a body, and what to tell about each. A bad alert becomes a dead letter with its reason.
-fn items_of(raw: Vec<RawItem<'_>>, origin: &Origin) -> (Vec<Item>, Vec<Told>) {
-    let (mut items, mut told) = (Vec::with_capacity(raw.len()), Vec::with_capacity(raw.len()));
-    for item in raw {
-        for alert in alerts_of(&item, origin) {
-            let (item, tell) = match alert {
-                Ok(alert) => good(alert),
-                Err(reason) => bad(&item, reason, origin),
-            };
-            items.push(item);
-            told.push(tell);
+/// Takes a body apart: its journal items, and what to tell about each. A bad alert becomes a dead letter with its reason
+/// and its own bytes.
+struct Reading<'a> {
+    body: &'a BodyText,
+    origin: &'a Origin,
+    in_flight: &'a InFlight,
+    max_items: usize,
+    items: Vec<Item>,
+    told: Vec<Told>,
+}
+
+impl Reading<'_> {
+    fn item(&mut self, item: &RawItem<'_>) -> Result<(), BodyError> {
+        let text = match item {
+            RawItem::Broken(text, reason) => return self.bad(text, reason.clone()),
+            RawItem::Json(text) => text,
+        };
+        let room = self.max_items.saturating_sub(self.items.len());
+        match self.origin.provider.unfold(text, room) {
+            Ok(Unfolded::Itself(text)) => self.alert(text, Place::Alone),
+            Ok(Unfolded::List(alerts)) => alerts.into_iter().try_for_each(|text| self.alert(text, Place::InList)),
+            Err(NotUnfolded::TooMany) => Err(BodyError::TooMany(self.max_items)),
+            Err(NotUnfolded::Shape(reason)) => self.bad(text, reason),
         }
     }
-    (items, told)
+
+    fn alert(&mut self, text: &str, place: Place) -> Result<(), BodyError> {
+        if text.len() > MAX_DOCUMENT_BYTES {
+            return self.bad(text, too_large());
+        }
+        if !self.body.is_utf8(text) {
+            return self.bad(text, "malformed JSON: text is not UTF-8".into());
+        }
+        // Counted before it is there: the tree, and the document that is made of it.
+        let tree_bytes = json::tree_bytes_at_most(text) + ITEM_BYTES;
+        self.count(tree_bytes + text.len() as u64)?;
+        match new_alert(text, place, self.origin) {
+            Ok(alert) => {
+                let (item, told) = good(alert);
+                self.items.push(item);
+                self.told.push(told);
+                Ok(())
+            }
+            Err(reason) => self.bad(text, reason),
+        }
+    }
+
+    fn bad(&mut self, text: &str, reason: String) -> Result<(), BodyError> {
+        let bytes = self.body.bytes_of(text);
+        let raw = bytes.get(..MAX_DOCUMENT_BYTES).unwrap_or(bytes);
+        self.count(raw.len() as u64 + ITEM_BYTES)?;
+        self.told.push(Told {
+            id: String::new(),
+            fingerprint: String::new(),
+            invalid: Some(reason.clone()),
+        });
+        self.items.push(Item::DeadLetter {
+            provider: self.origin.provider_name.clone(),
+            reason,
+            raw: raw.to_vec(),
+        });
+        Ok(())
+    }
+
+    fn count(&self, bytes: u64) -> Result<(), BodyError> {
+        if self.items.len() >= self.max_items {
+            return Err(BodyError::TooMany(self.max_items));
+        }
+        Ok(self.in_flight.take(bytes)?)
+    }
+}
+
+fn too_large() -> String {
+    format!("alert is larger than the limit: {MAX_DOCUMENT_BYTES} bytes")
 }
 
 fn good(alert: NewAlert) -> (Item, Told) {
@@ -258,45 +331,14 @@ fn good(alert: NewAlert) -> (Item, Told) {
     (Item::Alert(Box::new(alert)), told)
 }
 
-fn bad(item: &RawItem<'_>, reason: String, origin: &Origin) -> (Item, Told) {
-    let (RawItem::Json(bytes) | RawItem::Broken(bytes, _)) = item;
-    let raw = bytes.get(..MAX_DOCUMENT_BYTES).unwrap_or(bytes).to_vec();
-    let told = Told {
-        id: String::new(),
-        fingerprint: String::new(),
-        invalid: Some(reason.clone()),
+fn new_alert(text: &str, place: Place, origin: &Origin) -> Result<NewAlert, String> {
+    let object = match (json::parse(text.as_bytes()), place) {
+        (Ok(Value::Object(object)), _) => object,
+        (Ok(_), Place::Alone) => return Err("alert must be a JSON object".into()),
+        (Ok(_), Place::InList) => return Err("each of alerts must be an object".into()),
+        (Err(error), _) => return Err(format!("malformed JSON: {error}")),
     };
-    (
-        Item::DeadLetter {
-            provider: origin.provider_name.clone(),
-            reason,
-            raw,
-        },
-        told,
-    )
-}
-
-/// The alerts of one item, each on its own; one reason if there are none to be found in it.
-fn alerts_of(item: &RawItem<'_>, origin: &Origin) -> Vec<Result<NewAlert, String>> {
-    match objects_of(item, origin) {
-        Ok(objects) => objects.into_iter().map(|object| new_alert(object?, origin)).collect(),
-        Err(reason) => vec![Err(reason)],
-    }
-}
-
-fn objects_of(item: &RawItem<'_>, origin: &Origin) -> Result<Vec<Result<Object, String>>, String> {
-    let bytes = match item {
-        RawItem::Broken(_, reason) => return Err(reason.clone()),
-        RawItem::Json(bytes) => bytes,
-    };
-    match json::parse(bytes) {
-        Ok(Value::Object(object)) => origin.provider.alerts(object, origin.now),
-        Ok(_) => Err("alert must be a JSON object".into()),
-        Err(error) => Err(format!("malformed JSON: {error}")),
-    }
-}
-
-fn new_alert(object: Object, origin: &Origin) -> Result<NewAlert, String> {
+    let object = origin.provider.alert(object, place, origin.now)?;
     if object.len() > MAX_ATTRIBUTES {
         return Err(format!("alert has more attributes than the limit: {MAX_ATTRIBUTES}"));
     }
@@ -308,7 +350,7 @@ fn new_alert(object: Object, origin: &Origin) -> Result<NewAlert, String> {
     let alert = normalise::normalise(object, given).map_err(|error| error.to_string())?;
     let document = json::object_to_vec(&alert.attributes);
     if document.len() > MAX_DOCUMENT_BYTES {
-        return Err(format!("alert is larger than the limit: {MAX_DOCUMENT_BYTES} bytes"));
+        return Err(too_large());
     }
     Ok(NewAlert {
         event_id: EventId::from(uuid::Uuid::new_v4().to_string()),
@@ -318,43 +360,4 @@ fn new_alert(object: Object, origin: &Origin) -> Result<NewAlert, String> {
         document,
         alert,
     })
-}
-
-fn accepted_answer(task_name: &str, told: &[Told]) -> serde_json::Value {
-    let invalid: Vec<_> = told
-        .iter()
-        .enumerate()
-        .filter_map(|(index, told)| {
-            told.invalid
-                .as_ref()
-                .map(|reason| json!({"index": index, "reason": reason}))
-        })
-        .collect();
-    if invalid.is_empty() {
-        return json!({"task_name": task_name});
-    }
-    let count = invalid.len();
-    let named: Vec<_> = invalid.into_iter().take(NAMED_INVALID).collect();
-    json!({"task_name": task_name, "invalid_count": count, "invalid": named})
-}
-
-fn applied_answer(task_name: &str, told: &[Told], outcomes: Vec<Option<Applied>>) -> serde_json::Value {
-    let event = |(told, outcome): (&Told, Option<Applied>)| match (outcome, &told.invalid) {
-        (
-            Some(Applied::Event {
-                outcome,
-                incidents,
-                failure,
-            }),
-            None,
-        ) => json!({
-            "id": told.id, "fingerprint": told.fingerprint, "outcome": outcome, "reason": failure,
-            "incidents": incidents.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        }),
-        (_, invalid) => {
-            json!({"id": null, "fingerprint": null, "outcome": "invalid", "incidents": [], "reason": invalid})
-        }
-    };
-    let events: Vec<_> = told.iter().zip(outcomes).map(event).collect();
-    json!({"task_name": task_name, "events": events})
 }

@@ -4,6 +4,7 @@
 use donjon_core::digest::{fingerprint_of_name, hex};
 use donjon_core::limits::MAX_FINGERPRINT_CHARS;
 use donjon_core::{Alert, Fingerprint, Object, Severity, Status, Timestamp, Value};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use crate::{json, time};
@@ -305,19 +306,39 @@ fn url(attributes: &mut Object) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// What a URL cannot hold. A percent sign is left where it begins an escape.
+const NOT_IN_URLS: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'/')
+    .remove(b'?')
+    .remove(b'#')
+    .remove(b'[')
+    .remove(b']')
+    .remove(b'@')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=');
+
 fn quote(url: &str) -> String {
-    let bytes = url.as_bytes();
-    let mut quoted = String::with_capacity(url.len());
-    for (at, byte) in bytes.iter().enumerate() {
-        let escaped = *byte == b'%'
-            && bytes
-                .get(at + 1..at + 3)
-                .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-        if byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=".contains(byte) || escaped {
-            quoted.push(char::from(*byte));
-        } else {
-            quoted.push_str(&format!("%{byte:02X}"));
-        }
+    let mut parts = url.split('%');
+    let mut quoted = utf8_percent_encode(parts.next().unwrap_or_default(), NOT_IN_URLS).to_string();
+    for part in parts {
+        let escape = part.as_bytes().get(..2);
+        let escaped = escape.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        quoted.push_str(if escaped { "%" } else { "%25" });
+        quoted.extend(utf8_percent_encode(part, NOT_IN_URLS));
     }
     quoted
 }

@@ -4,7 +4,13 @@
 mod alertmanager;
 mod grafana;
 
+use std::fmt;
+
 use donjon_core::{Object, Timestamp, Value};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::body::{self, BodyError};
 
 /// The tools whose bodies are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,17 +49,106 @@ impl Provider {
         }
     }
 
-    /// The alert objects in one item; a bad one does not take the others down.
+    /// The alerts inside one item, each as its own text, so that a bad one is kept without the others.
     ///
     /// # Errors
-    /// When the item is not of the tool's shape; the text says what was expected.
-    pub fn alerts(self, item: Object, now: Timestamp) -> Result<Vec<Result<Object, String>>, String> {
+    /// When the item is not of the tool's shape, or there are more than `max_items` in it.
+    pub fn unfold(self, item: &str, max_items: usize) -> Result<Unfolded<'_>, NotUnfolded> {
         match self {
-            Provider::Keep => Ok(vec![Ok(item)]),
-            Provider::Prometheus | Provider::Alertmanager => alertmanager::webhook(item, self.as_str()),
-            Provider::PrometheusV2 => Ok(vec![alertmanager::posted(item, self.as_str(), now)]),
-            Provider::Grafana => grafana::webhook(item),
+            Provider::Keep | Provider::PrometheusV2 => Ok(Unfolded::Itself(item)),
+            Provider::Prometheus | Provider::Alertmanager | Provider::Grafana => unfold(item, max_items),
         }
+    }
+
+    /// The alert object of what the tool sent for one alert.
+    ///
+    /// # Errors
+    /// When it is not of the tool's shape; the text says what was expected.
+    pub fn alert(self, alert: Object, place: Place, now: Timestamp) -> Result<Object, String> {
+        match (self, place) {
+            (Provider::Keep, _) => Ok(alert),
+            (Provider::Prometheus | Provider::Alertmanager, _) => alertmanager::one(alert, self.as_str()),
+            (Provider::PrometheusV2, _) => alertmanager::posted(alert, self.as_str(), now),
+            (Provider::Grafana, Place::Alone) => grafana::legacy(&alert),
+            (Provider::Grafana, Place::InList) => grafana::one(alert),
+        }
+    }
+}
+
+/// Where in an item an alert was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It is the item.
+    Alone,
+    /// In its list `alerts`.
+    InList,
+}
+
+/// The alerts of one item.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unfolded<'a> {
+    /// The item is one.
+    Itself(&'a str),
+    /// Those of its list.
+    List(Vec<&'a str>),
+}
+
+/// Why there are no alerts to be found in an item.
+#[derive(Debug)]
+pub enum NotUnfolded {
+    /// There are too many.
+    TooMany,
+    /// It is of another shape.
+    Shape(String),
+}
+
+fn unfold(item: &str, max_items: usize) -> Result<Unfolded<'_>, NotUnfolded> {
+    let envelope: Envelope<'_> = serde_json::from_str(item).map_err(|error| {
+        NotUnfolded::Shape(if error.is_data() {
+            "alert must be a JSON object".into()
+        } else {
+            format!("malformed JSON: {error}")
+        })
+    })?;
+    let Some(alerts) = envelope.alerts else {
+        return Ok(Unfolded::Itself(item));
+    };
+    if !alerts.get().starts_with('[') {
+        return Err(NotUnfolded::Shape("alerts must be a list".into()));
+    }
+    match body::elements(alerts.get(), max_items) {
+        Ok(alerts) => Ok(Unfolded::List(alerts)),
+        Err(BodyError::TooMany(_)) => Err(NotUnfolded::TooMany),
+        Err(error) => Err(NotUnfolded::Shape(error.to_string())),
+    }
+}
+
+/// What is around the alerts of a webhook; nothing of it is kept. The last of several lists counts, as in any object.
+struct Envelope<'a> {
+    alerts: Option<&'a RawValue>,
+}
+
+impl<'de> Deserialize<'de> for Envelope<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EnvelopeVisitor;
+        impl<'de> Visitor<'de> for EnvelopeVisitor {
+            type Value = Envelope<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
+                let mut alerts = None;
+                while let Some(key) = map.next_key::<String>()? {
+                    if key == "alerts" {
+                        alerts = Some(map.next_value::<&'de RawValue>()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(Envelope { alerts })
+            }
+        }
+        deserializer.deserialize_map(EnvelopeVisitor)
     }
 }
 

@@ -6,20 +6,8 @@ use donjon_core::{Object, Timestamp, Value};
 use super::{set_text, severity, text_at};
 use crate::time;
 
-/// The alerts of a webhook body; a single alert in the same shape is taken too.
-pub fn webhook(mut body: Object, source: &str) -> Result<Vec<Result<Object, String>>, String> {
-    let alerts = match body.remove("alerts") {
-        Some(Value::List(alerts)) => alerts,
-        Some(_) => return Err("alerts must be a list".into()),
-        None => vec![Value::Object(body)],
-    };
-    Ok(alerts.into_iter().map(|alert| one(alert, source)).collect())
-}
-
-fn one(alert: Value, source: &str) -> Result<Object, String> {
-    let Value::Object(alert) = alert else {
-        return Err("each of alerts must be an object".into());
-    };
+/// One alert of a webhook.
+pub fn one(alert: Object, source: &str) -> Result<Object, String> {
     if !matches!(alert.get("labels"), Some(Value::Object(_))) {
         return Err("an alert of Alertmanager must have labels".into());
     }
@@ -82,10 +70,11 @@ fn formatted(mut alert: Object, status: &str, source: &str) -> Object {
     for key in TAKEN {
         alert.remove(key);
     }
-    // What nobody knows is kept, as everywhere.
+    // What nobody knows is kept, as everywhere. Keys of an object differ, so that only ours are looked at.
+    let ours: Vec<String> = object.iter().map(|(key, _)| key.to_owned()).collect();
     for (key, value) in alert {
-        if object.get(&key).is_none() {
-            object.set(&key, value);
+        if !ours.contains(&key) {
+            object.push(key, value);
         }
     }
     object
@@ -127,29 +116,19 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_gives_its_alerts_and_repeats_look_the_same() {
-        let body = |ends: &str| {
+    fn an_alert_of_a_webhook_looks_the_same_when_it_is_repeated() {
+        let alert = |ends: &str| {
             object(&format!(
-                r#"{{"version":"4","status":"firing","alerts":[{{"status":"firing","labels":{{"alertname":"Up","severity":"error","job":"api"}},"annotations":{{"summary":"s"}},"startsAt":"2026-01-01T00:00:00Z","endsAt":"{ends}","generatorURL":"http://p/g","fingerprint":"f1"}}]}}"#
+                r#"{{"status":"firing","labels":{{"alertname":"Up","severity":"error","job":"api"}},"annotations":{{"summary":"s"}},"startsAt":"2026-01-01T00:00:00Z","endsAt":"{ends}","generatorURL":"http://p/g","fingerprint":"f1"}}"#
             ))
         };
-        let alerts = webhook(body("0001-01-01T00:00:00Z"), "alertmanager").unwrap();
+        let first = one(alert("0001-01-01T00:00:00Z"), "alertmanager").unwrap();
         assert_eq!(
-            json::to_text(&Value::Object(alerts[0].clone().unwrap())),
+            json::to_text(&Value::Object(first.clone())),
             r#"{"id":"Up","name":"Up","status":"firing","severity":"high","source":["alertmanager"],"description":"s","service":"api","url":"http://p/g","startedAt":"2026-01-01T00:00:00Z","fingerprint":"f1","labels":{"alertname":"Up","severity":"error","job":"api"},"annotations":{"summary":"s"},"generatorURL":"http://p/g"}"#
         );
-        assert_eq!(webhook(body("2026-01-01T00:04:00Z"), "alertmanager").unwrap(), alerts);
-        assert!(
-            webhook(object(r#"{"alerts":[{}]}"#), "alertmanager").unwrap()[0]
-                .as_ref()
-                .unwrap_err()
-                .contains("labels")
-        );
-        assert!(
-            webhook(object(r#"{"alerts":5}"#), "alertmanager")
-                .unwrap_err()
-                .contains("list")
-        );
+        assert_eq!(one(alert("2026-01-01T00:04:00Z"), "alertmanager").unwrap(), first);
+        assert!(one(object("{}"), "alertmanager").unwrap_err().contains("labels"));
     }
 
     #[test]

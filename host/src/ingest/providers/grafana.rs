@@ -5,34 +5,24 @@ use donjon_core::{Object, Value};
 
 use super::{alertmanager, set_text, text_at};
 
-/// The alerts of a webhook body.
-pub fn webhook(body: Object) -> Result<Vec<Result<Object, String>>, String> {
-    if body.get("alerts").is_none() {
-        return legacy(&body).map(|alert| vec![Ok(alert)]);
+/// One alert of unified alerting.
+pub fn one(raw: Object) -> Result<Object, String> {
+    let mut alert = alertmanager::one(raw.clone(), "grafana")?;
+    for key in ["dashboardURL", "panelURL", "silenceURL", "valueString", "imageURL"] {
+        set_text(
+            &mut alert,
+            if key == "imageURL" { "imageUrl" } else { key },
+            text_at(&raw, &[key]),
+        );
     }
-    let Some(Value::List(raw)) = body.get("alerts").cloned() else {
-        return Err("alerts must be a list".into());
-    };
-    let mut alerts = alertmanager::webhook(body, "grafana")?;
-    for (alert, raw) in alerts.iter_mut().zip(raw) {
-        let (Ok(alert), Value::Object(raw)) = (alert, raw) else {
-            continue;
-        };
-        for key in ["dashboardURL", "panelURL", "silenceURL", "valueString", "imageURL"] {
-            set_text(
-                alert,
-                if key == "imageURL" { "imageUrl" } else { key },
-                text_at(&raw, &[key]),
-            );
-        }
-        if let Some(values) = raw.get("values").filter(|values| !matches!(values, Value::Null)) {
-            alert.set("values", values.clone());
-        }
+    if let Some(values) = raw.get("values").filter(|values| !matches!(values, Value::Null)) {
+        alert.set("values", values.clone());
     }
-    Ok(alerts)
+    Ok(alert)
 }
 
-fn legacy(body: &Object) -> Result<Object, String> {
+/// The one alert of the legacy form.
+pub fn legacy(body: &Object) -> Result<Object, String> {
     let (Some(title), Some(state)) = (text_at(body, &["title"]), text_at(body, &["state"])) else {
         return Err("body of Grafana must have alerts, or title and state".into());
     };
@@ -76,11 +66,13 @@ mod tests {
         let Value::Object(object) = json::parse(body.as_bytes()).unwrap() else {
             panic!("not an object: {body}")
         };
-        match (webhook(object), expected) {
-            (Ok(alerts), Ok(expected)) => {
-                let list = Value::List(alerts.into_iter().map(|alert| Value::Object(alert.unwrap())).collect());
-                assert_eq!(json::to_text(&list), expected, "{body}");
-            }
+        let alert = if object.get("labels").is_some() {
+            one(object)
+        } else {
+            legacy(&object)
+        };
+        match (alert, expected) {
+            (Ok(alert), Ok(expected)) => assert_eq!(json::to_text(&Value::Object(alert)), expected, "{body}"),
             (Err(error), Err(part)) => assert!(error.contains(part), "{body}: {error}"),
             (got, _) => panic!("{body}: {got:?}"),
         }
@@ -89,15 +81,15 @@ mod tests {
     #[test]
     fn both_forms_are_read() {
         check(
-            r#"{"title":"t","alerts":[{"status":"resolved","labels":{"alertname":"A"},"endsAt":"2026-01-01T00:00:00Z","fingerprint":"f","panelURL":"http://g/p","values":{"B":1.5}}]}"#,
+            r#"{"status":"resolved","labels":{"alertname":"A"},"endsAt":"2026-01-01T00:00:00Z","fingerprint":"f","panelURL":"http://g/p","values":{"B":1.5}}"#,
             Ok(
-                r#"[{"id":"A","name":"A","status":"resolved","severity":"info","source":["grafana"],"fingerprint":"f","endsAt":"2026-01-01T00:00:00Z","labels":{"alertname":"A"},"panelURL":"http://g/p","values":{"B":1.5}}]"#,
+                r#"{"id":"A","name":"A","status":"resolved","severity":"info","source":["grafana"],"fingerprint":"f","endsAt":"2026-01-01T00:00:00Z","labels":{"alertname":"A"},"panelURL":"http://g/p","values":{"B":1.5}}"#,
             ),
         );
         check(
             r#"{"title":"[Alerting] cpu","ruleName":"cpu","ruleId":7,"state":"alerting","message":"m","tags":{"a":"b"}}"#,
             Ok(
-                r#"[{"id":"cpu","name":"cpu","status":"firing","severity":"critical","source":["grafana"],"description":"m","fingerprint":"grafana-rule-7","labels":{"a":"b"}}]"#,
+                r#"{"id":"cpu","name":"cpu","status":"firing","severity":"critical","source":["grafana"],"description":"m","fingerprint":"grafana-rule-7","labels":{"a":"b"}}"#,
             ),
         );
         check(r#"{"hello":1}"#, Err("title and state"));
