@@ -101,6 +101,9 @@ pub(super) fn open(dir: &Path, files: &mut dyn Files, seen: Seq) -> Result<Opene
         let (file, kept_as) = opening.open_newest(newest, &found)?;
         report.torn = report.torn.or(torn.map(|torn| TornTail { kept_as, ..torn }));
         active = Some(file);
+        // The process may have died between creating the file and syncing its name: what is synced into a file without
+        // a durable name is lost with the machine.
+        opening.sync_dir()?;
         report.damage.extend(damaged_header(newest, &found));
         report.damage.extend(found.damage);
         blocks = found.blocks;
