@@ -1,8 +1,8 @@
 //! Finds the incident of a group or opens one, and keeps its name. The window is judged here and nowhere else.
 
-use crate::alert::Severity;
 use crate::alert::Status;
-use crate::ids::{IncidentId, TenantId, Timestamp};
+use crate::alert::{Event, Severity};
+use crate::ids::{GroupKey, IncidentId, RuleId, Seq, TenantId, Timestamp};
 use crate::incident::{Incident, IncidentStatus, Members, NameOrigin, PlaceholderValues, Visibility};
 use crate::naming::full_name;
 use crate::state::{StateError, StateView};
@@ -73,6 +73,26 @@ fn within_window<V: StateView>(
     Ok(incident.members.count == 0 || (now.minus_ms(timeframe_ms)..=now).contains(&newest))
 }
 
+/// The identifier of a new incident. An event that is judged again may open a second incident of the same group: the
+/// first one is never overwritten.
+fn unused_id<V: StateView>(
+    working: &mut Working<V>,
+    event: &Event,
+    rule: &RuleId,
+    group: &GroupKey,
+) -> Result<IncidentId, StateError> {
+    /// Further than any journal reaches.
+    const BEYOND: u64 = 1 << 48;
+    let mut seq = event.seq;
+    loop {
+        let id = IncidentId::derive(&event.tenant, rule, group, seq);
+        if working.incident(&event.tenant, id)?.is_none() {
+            return Ok(id);
+        }
+        seq = Seq(seq.0.wrapping_add(BEYOND));
+    }
+}
+
 fn open<V: StateView>(
     working: &mut Working<V>,
     joining: &Joining<'_>,
@@ -80,13 +100,14 @@ fn open<V: StateView>(
     past_incident: Option<IncidentId>,
 ) -> Result<IncidentId, StateError> {
     let (event, rule) = (joining.event, &judgement.rule.rule);
+    let id = unused_id(working, event, &rule.id, &judgement.group)?;
     let counters = working.tenant_mut(&event.tenant)?;
     counters.last_running_number += 1;
     let running_number = counters.last_running_number;
     working.stats_mut(&event.tenant, &rule.id)?.incidents += 1;
     let label = rule.multi_level_label(&judgement.group);
     let incident = Incident {
-        id: IncidentId::derive(&event.tenant, &rule.id, &judgement.group, event.seq),
+        id,
         tenant: event.tenant.clone(),
         running_number,
         created_seq: event.seq,
