@@ -58,6 +58,8 @@ pub(super) fn run(worker: &mut Worker) -> Result<(), WorkerError> {
         // What is left does not read: the reader noted it, the journal's thread tells it, and at the start somebody
         // accepted it. The cursor goes past it, or the next start would ask again.
         worker.commit(end)?;
+        // Clients may see the cursor from now on: what a torn tail named must not be given again after a crash.
+        worker.flush()?;
     }
     tracing::info!(applied = end.0, "journal is applied");
     Ok(())
