@@ -7,12 +7,13 @@ TARGETS := --lib --bins
 SECONDS_EACH := 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-wasm setup-services setup-tools build dist run test lint bench fuzz clean
+.PHONY: help setup setup-wasm setup-services setup-tools build dist run test simulate lint bench fuzz clean
 
 help:
 	@echo 'make run     build everything and start the server on http://127.0.0.1:8080'
 	@echo 'make test    format, lints and all tests, with real Prometheus and Alertmanager'
 	@echo 'make build   target/release/donjon and the components in target/plugins'
+	@echo 'make simulate SEEDS=n  accidents from n seeds over the real journal and worker; SEED=n plays one again'
 	@echo 'make dist    target/dist/donjon: the same code, built slowly for speed; what is shipped'
 	@echo 'make bench   measure what is shipped, beside an Alertmanager in the same run (ROWS=operator: only such rows)'
 	@echo 'make fuzz    hostile bytes into every door, a minute each (SECONDS_EACH=60)'
@@ -53,6 +54,11 @@ lint: setup-tools
 test: TARGETS := --all-targets
 test: setup lint build
 	$(CARGO) test --release --workspace --no-fail-fast
+
+# Runs of the simulation beyond those of `make test`; SEED=n plays one again and prints its steps.
+simulate: SEEDS ?= 10000
+simulate:
+	SEEDS=$(SEEDS) SEED=$(SEED) $(CARGO) test --release --workspace --lib simulation::whatever -- --nocapture
 
 bench: setup build dist
 	DONJON_TEST_BINARY=$(CURDIR)/target/dist/donjon target/dist/donjon-bench $(ROWS)

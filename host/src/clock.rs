@@ -44,6 +44,15 @@ impl Clock {
         })
     }
 
+    /// A clock of the simulation: it starts at this time and then stands still.
+    #[cfg(test)]
+    pub fn manual_at(wall_ms: u64) -> Clock {
+        Clock::new(Source::Manual {
+            wall_ms,
+            monotonic_ms: 0,
+        })
+    }
+
     fn new(source: Source) -> Clock {
         let (wall_ms, monotonic_ms) = source.read();
         let believed = BelievedTime::new(wall_ms, monotonic_ms);

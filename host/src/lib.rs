@@ -20,6 +20,8 @@ mod plugins;
 mod rule_changes;
 mod rules;
 mod serve;
+#[cfg(test)]
+mod simulation;
 mod telemetry;
 mod time;
 mod worker;

@@ -33,6 +33,8 @@ mod plugin_wiring;
 mod starter;
 
 use opening::Opened;
+#[cfg(test)]
+pub(crate) use opening::missing_after;
 
 /// How often the end of the worker is looked for while stopping.
 const STOP_POLL: Duration = Duration::from_millis(10);

@@ -72,7 +72,6 @@ impl JournalThread {
 
     /// One turn without a thread: false if nothing waits, or nobody applies any more.
     #[cfg(test)]
-    #[expect(dead_code, reason = "the simulation, which takes turns, lands next")]
     pub(crate) fn turn(&mut self) -> bool {
         match self.requests.try_recv() {
             Ok(first) => self.take_turn(first),

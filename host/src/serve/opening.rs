@@ -69,7 +69,7 @@ pub(super) fn open(config: &config::Storage, accept_missing_history: bool) -> Re
 
 /// What of the journal after `applied` was freed, or does not read. It is read in full from there on, which a replay
 /// would do anyway; of what is applied already nothing is read here (`JournalCheck` does that while the server runs).
-fn missing_after(reader: &JournalReader, applied: Seq) -> Result<Option<String>, WrongSetUp> {
+pub(crate) fn missing_after(reader: &JournalReader, applied: Seq) -> Result<Option<String>, WrongSetUp> {
     let freed = Seq(reader.first_seq().0.saturating_sub(1));
     if applied < freed {
         return Ok(Some(format!(

@@ -45,6 +45,8 @@ use crate::telemetry::{Kind, Metrics};
 pub use checkpoints::CheckpointKeeper;
 use judging::Pending;
 pub use policies::check as check_policies;
+#[cfg(test)]
+pub(crate) use replay::accepted as accepted_again;
 use required::LastGood;
 use rule_sets::TenantRules;
 use unstorable::{Judging, Refused, Tried, refused_record};

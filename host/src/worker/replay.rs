@@ -66,7 +66,7 @@ pub(super) fn run(worker: &mut Worker) -> Result<(), WorkerError> {
 }
 
 /// An entry as it was on its way to the worker; none, with a word in the log, if it cannot be read as that.
-pub(super) fn accepted(entry: Entry) -> Option<Accepted> {
+pub(crate) fn accepted(entry: Entry) -> Option<Accepted> {
     let item = match entry.body {
         EntryBody::Alert {
             event_id,

@@ -174,10 +174,10 @@ impl Disk {
         Ok(())
     }
 
-    /// Some bytes between two places are others: zeros, as of a block that was not written, or anything.
+    /// From some place on the bytes are others: zeros, as of a block that was not written, or anything.
     fn garble(&mut self, file: &File, from: u64, to: u64) -> io::Result<()> {
         let at = from + self.draw.below(to - from);
-        let len = 1 + self.draw.below((to - at).min(512));
+        let len = to - at;
         let zeros = self.draw.below(2) == 0;
         let bytes: Vec<u8> = (0..len)
             .map(|_| {
@@ -188,8 +188,6 @@ impl Disk {
                 }
             })
             .collect();
-        file.write_all_at(&bytes, at)?;
-        let end = file.metadata()?.len();
-        if end > to { file.set_len(to) } else { Ok(()) }
+        file.write_all_at(&bytes, at)
     }
 }

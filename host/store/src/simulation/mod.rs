@@ -5,8 +5,10 @@
 //! but for the deliberate bugs of [`Sabotage`], which prove that a simulation over this disk can fail.
 //!
 //! The journal reads past its `Files`, so the bytes lie in real files (best on a tmpfs) and what is durable is kept
-//! beside them. Not modelled: reads that fail, a disk that forgets what it synced, a page cache that forgets pages after
-//! a failed `fsync` (the journal is poisoned by one; the simulation opens it anew as it was).
+//! beside them. Not modelled: blocks of one unsynced group that reach the disk out of order (a good one behind a bad one
+//! is taken for damage by the journal, and the start is refused until a person accepts it), reads that fail, a disk that
+//! forgets what it synced, a page cache that forgets pages after a failed `fsync` (the journal is poisoned by one; the
+//! simulation opens it anew as it was).
 
 mod files;
 mod pairs;
@@ -21,6 +23,7 @@ use donjon_core::Seq;
 use crate::journal::files::Files;
 use crate::state::kv::KvBatch;
 use files::DirectoryChange;
+pub use pairs::describe;
 
 /// How a call goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ struct Disk {
     draw: Draw,
     /// Calls that could have failed so far.
     calls: u64,
+    /// Calls that did go wrong.
+    faults: u64,
     /// What is to go wrong, and at which call.
     plan: Option<(u64, Fault)>,
     /// The process is dead: nothing has any effect until `restart`.
@@ -134,6 +139,7 @@ impl SimulatedDisk {
         SimulatedDisk(Arc::new(Mutex::new(Disk {
             draw: Draw(seed),
             calls: 0,
+            faults: 0,
             plan: None,
             dead: false,
             sabotage,
@@ -173,6 +179,12 @@ impl SimulatedDisk {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.lock().calls
+    }
+
+    /// Calls that went wrong so far.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        self.lock().faults
     }
 
     /// Tells the newest position that was accepted.
@@ -221,6 +233,7 @@ impl Disk {
             }
         };
         self.plan = None;
+        self.faults = self.faults.saturating_add(1);
         self.dead = matches!(fault, Fault::DeathMidway | Fault::DeathAfter);
         let effect = match fault {
             Fault::DeathAfter => Effect::Whole,

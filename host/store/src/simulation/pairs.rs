@@ -4,10 +4,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use donjon_core::AlertState;
+use donjon_core::batch::KvValue;
+use donjon_core::command::DeadLetter;
+use donjon_core::incident::{Incident, Link};
+use donjon_core::outbox::OutboxRecord;
+use donjon_core::rule::{Rule, RuleStats};
+use donjon_core::state::TenantState;
+
 use super::{Disk, Effect, Ending, Sabotage, SimulatedDisk};
 use crate::record::{Meta, Stored};
+use crate::state::State;
+use crate::state::keys::{self, Space};
 use crate::state::kv::{Kv, KvBatch, KvError, Order, Page, Pair};
-use crate::state::{State, keys};
 
 type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -33,6 +42,28 @@ impl SimulatedDisk {
         disk.flushed.clear();
         disk.unflushed.clear();
     }
+}
+
+/// A pair for people: the record where it decodes, else the bytes.
+#[must_use]
+pub fn describe(key: &[u8], value: &[u8]) -> String {
+    fn record<T: Stored + std::fmt::Debug>(bytes: &[u8]) -> Option<String> {
+        T::from_bytes(bytes).ok().map(|record| format!("{record:?}"))
+    }
+    let known = match Space::of(key) {
+        Some(Space::Meta) => record::<Meta>(value),
+        Some(Space::Alert) => record::<AlertState>(value),
+        Some(Space::Incident) => record::<Incident>(value),
+        Some(Space::Link) => record::<Link>(value),
+        Some(Space::Rule | Space::RuleVersion) => record::<Rule>(value),
+        Some(Space::RuleStats) => record::<RuleStats>(value),
+        Some(Space::Tenant) => record::<TenantState>(value),
+        Some(Space::Outbox) => record::<OutboxRecord>(value),
+        Some(Space::DeadLetter) => record::<DeadLetter>(value),
+        Some(Space::PluginKv) => record::<KvValue>(value),
+        _ => None,
+    };
+    known.unwrap_or_else(|| value.escape_ascii().to_string())
 }
 
 impl Kv for SimulatedKv {
@@ -101,7 +132,7 @@ impl Disk {
         let loses_records = self.sabotaged(Sabotage::OutboxRecordLost);
         for (key, value) in batch {
             match value {
-                Some(_) if loses_records && keys::is_outbox(&key) => {}
+                Some(_) if loses_records && Space::of(&key) == Some(Space::Outbox) => {}
                 Some(bytes) if key == keys::meta() => changed.put(key, self.sabotage_cursor(bytes)?),
                 Some(bytes) => changed.put(key, bytes),
                 None => changed.remove(key),

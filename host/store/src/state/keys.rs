@@ -15,7 +15,7 @@ const DIGEST: u16 = u16::MAX;
 /// What the records under a first byte are. Stored: never changed, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Space {
+pub(crate) enum Space {
     Meta = b'M',
     Alert = b'a',
     History = b'h',
@@ -33,6 +33,32 @@ pub(super) enum Space {
     Outbox = b'e',
     DeadLetter = b'd',
     PluginKv = b'k',
+}
+
+#[cfg(feature = "simulation")]
+impl Space {
+    const ALL: [Space; 14] = [
+        Space::Meta,
+        Space::Alert,
+        Space::History,
+        Space::Incident,
+        Space::GroupHead,
+        Space::Link,
+        Space::AlertLink,
+        Space::Rule,
+        Space::RuleVersion,
+        Space::RuleStats,
+        Space::Tenant,
+        Space::Outbox,
+        Space::DeadLetter,
+        Space::PluginKv,
+    ];
+
+    /// What is under a key.
+    pub(crate) fn of(key: &[u8]) -> Option<Space> {
+        let first = *key.first()?;
+        Space::ALL.into_iter().find(|space| *space as u8 == first)
+    }
 }
 
 fn space(space: Space) -> Vec<u8> {
@@ -169,12 +195,6 @@ pub(super) fn outbox(tenant: &TenantId, window: OutboxWindow) -> Vec<u8> {
 /// The window at the end of an `outbox` key.
 pub(super) fn window_of_outbox(key: &[u8]) -> Option<OutboxWindow> {
     key.last_chunk().map(|bytes| OutboxWindow(u64::from_be_bytes(*bytes)))
-}
-
-/// Whether a key is that of an outbox record.
-#[cfg(feature = "simulation")]
-pub(crate) fn is_outbox(key: &[u8]) -> bool {
-    key.first() == Some(&(Space::Outbox as u8))
 }
 
 pub(super) fn dead_letter(tenant: &TenantId, seq: Seq) -> Vec<u8> {
