@@ -5,9 +5,11 @@ DONJON := target/release/donjon
 PLUGINS := rules
 TARGETS := --lib --bins
 SECONDS_EACH := 60
+KILLS := 25
+RELOADS := 200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-wasm setup-services setup-tools build dist run test simulate lint bench fuzz clean
+.PHONY: help setup setup-wasm setup-services setup-tools build dist run test simulate lint bench soak fuzz clean
 
 help:
 	@echo 'make run     build everything and start the server on http://127.0.0.1:8080'
@@ -16,6 +18,7 @@ help:
 	@echo 'make simulate SEEDS=n  accidents from n seeds over the real journal and worker; SEED=n plays one again'
 	@echo 'make dist    target/dist/donjon: the same code, built slowly for speed; what is shipped'
 	@echo 'make bench   measure what is shipped, beside an Alertmanager in the same run (ROWS=operator: only such rows)'
+	@echo 'make soak    25 SIGKILLs and 200 reloads under full load (KILLS=25 RELOADS=200)'
 	@echo 'make fuzz    hostile bytes into every door, a minute each (SECONDS_EACH=60)'
 	@echo 'make setup   fetch what is missing: a wasm32 standard library, Prometheus, Alertmanager, tools that check'
 
@@ -63,6 +66,9 @@ simulate:
 bench: setup build dist
 	DONJON_TEST_BINARY=$(CURDIR)/target/dist/donjon target/dist/donjon-bench $(ROWS)
 	DONJON_TEST_BINARY=$(CURDIR)/target/dist/donjon target/dist/donjon-bench connections
+
+soak: build
+	target/release/donjon-soak $(KILLS) $(RELOADS)
 
 fuzz:
 	@SECONDS_EACH=$(SECONDS_EACH) bash .make/fuzz.sh $(TARGET)
