@@ -3,6 +3,8 @@
 
 mod plugin_metrics;
 
+mod stages;
+
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -15,6 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
+pub use stages::{Stage, Stages};
 pub use plugin_metrics::PluginMetrics;
 
 /// Starts logging to standard error, so that standard output stays for answers.
@@ -73,6 +76,8 @@ pub struct Metrics {
     pub worker_events: Family<Kind, Counter>,
     /// Time of one batch.
     pub worker_batch_seconds: Histogram,
+    /// Time of each stage of the path.
+    pub stages: Stages,
     /// Position of the newest accepted and applied entry.
     pub journal_seq: Gauge<i64, AtomicI64>,
     /// Position up to which entries are applied.
@@ -121,6 +126,7 @@ impl Default for Metrics {
             journal_group_entries: Histogram::new(exponential_buckets(1.0, 4.0, 9)),
             worker_events: Family::default(),
             worker_batch_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            stages: Stages::default(),
             journal_seq: Gauge::default(),
             applied_seq: Gauge::default(),
             checkpoint_seq: Gauge::default(),
@@ -178,6 +184,7 @@ impl Metrics {
             Unit::Seconds,
             self.worker_batch_seconds.clone(),
         );
+        self.stages.register(r);
         r.register(
             "journal_seq",
             "Position of the newest accepted entry",

@@ -8,6 +8,7 @@ use donjon_core::working::{Working, WorkingLimits};
 
 use super::{RETRY, Worker, WorkerError};
 use crate::disk_space::Line;
+use crate::telemetry::Stage;
 
 impl Worker {
     /// Waits while the disk is all but full: sled does not survive a write that fails, and nothing is lost by waiting.
@@ -42,7 +43,8 @@ impl Worker {
             .filter(|incident| incident.created_seq > before)
             .count();
         let (state, progress) = (&self.parts.state, &self.parts.progress);
-        let bytes = match progress.while_writing(|| state.commit(&changes)) {
+        let write = || progress.while_writing(|| state.commit(&changes));
+        let bytes = match self.parts.metrics.stages.time(Stage::Commit, write) {
             Ok(bytes) => bytes,
             Err(error) => {
                 // It counts the changes as committed.
@@ -86,7 +88,8 @@ impl Worker {
         self.last_flush = Instant::now();
         let applied = self.parts.progress.applied();
         let (state, progress) = (&self.parts.state, &self.parts.progress);
-        progress.while_writing(|| state.flush())?;
+        let write = || progress.while_writing(|| state.flush());
+        self.parts.metrics.stages.time(Stage::Flush, write)?;
         self.parts.progress.set_flushed(applied);
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::stages::{self, Correlated, Found, Interrupted, Source, Stage};
 use super::{Worker, WorkerError, computed, policies, required};
 use crate::intake::Waiter;
 use crate::json;
+use crate::telemetry::Stage as Timed;
 
 /// Most failures that one alert tells about.
 const MAX_FAILURES: usize = 8;
@@ -156,8 +157,9 @@ impl Worker {
                 tenant: &tenant,
                 now,
             };
-            let mut kv_writes = stage.enrich(plugins, &mut news)?;
-            let mut correlated = stage.correlate(plugins, &mut news, rules)?;
+            let times = &self.parts.metrics.stages;
+            let mut kv_writes = times.time(Timed::Enrich, || stage.enrich(plugins, &mut news))?;
+            let mut correlated = times.time(Timed::Correlate, || stage.correlate(plugins, &mut news, rules))?;
             kv_writes.append(&mut correlated.kv_writes);
             all.push(JudgedTenant {
                 tenant,

@@ -41,7 +41,7 @@ use crate::disk_space::DiskSpace;
 use crate::intake::{Accepted, Applied, Item, Progress};
 use crate::line::LineStatus;
 use crate::plugin_kv::PendingKv;
-use crate::telemetry::{Kind, Metrics};
+use crate::telemetry::{Kind, Metrics, Stage};
 pub use checkpoints::CheckpointKeeper;
 use judging::Pending;
 pub use policies::check as check_policies;
@@ -294,6 +294,41 @@ impl Worker {
         let Some((last, now)) = entries.last().map(|entry| (entry.seq, entry.at)) else {
             return Ok(Tried::Applied);
         };
+        let metrics = Arc::clone(&self.parts.metrics);
+        let admitted = metrics.stages.time(Stage::Admit, || self.admit_entries(entries))?;
+        let (mut pending, mut waiters) = admitted;
+        match judging {
+            Judging::ByPlugins => {
+                let judged = self.judge_batch(&mut pending, now)?;
+                let settle = || judged.into_iter().try_for_each(|judged| self.settle_judged(judged, &mut pending));
+                metrics.stages.time(Stage::Settle, settle)?;
+            }
+            Judging::ByNobody(why) => self.settle_unjudged(&mut pending, why)?,
+        }
+        let entries = pending.len() + waiters.len();
+        let committed = self.commit(last);
+        if let Ok(bytes) = &committed {
+            self.adapt_batches(entries, *bytes);
+        }
+        if let Err(error) = committed {
+            let why = refused_record(error)?;
+            let events = pending.into_iter().map(|event| (event.event.seq, event.waiter));
+            let letters = waiters.into_iter().map(|(seq, waiter, _)| (seq, waiter));
+            let waiters = events.chain(letters).collect();
+            return Ok(Tried::Refused(Refused {
+                first,
+                last,
+                waiters,
+                why,
+            }));
+        }
+        self.count(&pending, started);
+        answer(pending, waiters);
+        Ok(Tried::Applied)
+    }
+
+    /// Tells new events from known ones, and keeps dead letters.
+    fn admit_entries(&mut self, entries: Vec<Accepted>) -> Result<(Vec<Pending>, Vec<Settled>), WorkerError> {
         let mut pending = Vec::with_capacity(entries.len());
         let mut waiters = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -323,34 +358,7 @@ impl Worker {
                 Item::Command { .. } => {}
             }
         }
-        match judging {
-            Judging::ByPlugins => {
-                for judged in self.judge_batch(&mut pending, now)? {
-                    self.settle_judged(judged, &mut pending)?;
-                }
-            }
-            Judging::ByNobody(why) => self.settle_unjudged(&mut pending, why)?,
-        }
-        let entries = pending.len() + waiters.len();
-        let committed = self.commit(last);
-        if let Ok(bytes) = &committed {
-            self.adapt_batches(entries, *bytes);
-        }
-        if let Err(error) = committed {
-            let why = refused_record(error)?;
-            let events = pending.into_iter().map(|event| (event.event.seq, event.waiter));
-            let letters = waiters.into_iter().map(|(seq, waiter, _)| (seq, waiter));
-            let waiters = events.chain(letters).collect();
-            return Ok(Tried::Refused(Refused {
-                first,
-                last,
-                waiters,
-                why,
-            }));
-        }
-        self.count(&pending, started);
-        answer(pending, waiters);
-        Ok(Tried::Applied)
+        Ok((pending, waiters))
     }
 
     fn count(&self, pending: &[Pending], started: Instant) {
@@ -381,6 +389,9 @@ fn changes_rules(command: &Command) -> bool {
         | Command::Rejudge { .. } => false,
     }
 }
+
+/// An entry whose outcome is known: its position, who waits for it, and the outcome.
+type Settled = (Seq, Option<(Arc<crate::intake::Waiter>, usize)>, Applied);
 
 fn bytes_of(entries: &[Accepted]) -> u64 {
     entries.iter().map(|entry| entry.bytes).sum()
