@@ -26,6 +26,12 @@ mod telemetry;
 mod time;
 mod worker;
 
+/// What the fuzz targets of `tests/fuzz` call.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::ingest::fuzzing::ingest_body;
+}
+
 /// Runs the command line of this process and says how it ended.
 #[must_use]
 pub fn run() -> std::process::ExitCode {

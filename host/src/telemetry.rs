@@ -17,8 +17,8 @@ use prometheus_client::registry::{Registry, Unit};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
-pub use stages::{Stage, Stages};
 pub use plugin_metrics::PluginMetrics;
+pub use stages::{Stage, Stages};
 
 /// Starts logging to standard error, so that standard output stays for answers.
 ///

@@ -78,7 +78,7 @@ async fn readyz(State(app): State<Shared>) -> Response {
 }
 
 /// Counters, in the text format of Prometheus.
-#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, content_type = "application/openmetrics-text")))]
 async fn metrics(State(app): State<Shared>) -> Response {
     let measured = Arc::clone(&app);
     // It walks directories.

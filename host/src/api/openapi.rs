@@ -55,13 +55,16 @@ fn add_answers_of_the_door(item: &mut PathItem) {
             "403",
             "A web page of another site, a foreign Host without authentication, or a key that may not",
         );
+        add("400", "Malformed");
+        add("401", "No key, or one that nobody knows");
+        add("429", "Too much at once; try again later");
+        add("503", "The server cannot answer this now; the text says why");
         if operation.request_body.is_some() {
-            add("400", "Malformed");
             add("422", "A value does not fit");
             add("408", "The body came too slowly");
             add("413", "The body is too large");
             add("415", "An unknown content encoding; or, for a command, not JSON");
-            add("429", "Too many bytes in flight; try again later");
+            add("504", "Durable, and not yet applied: the line is held");
         }
     }
 }

@@ -3,12 +3,14 @@
 
 mod answer;
 pub mod body;
+pub mod fuzzing;
 pub mod normalise;
 pub mod providers;
 
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -27,7 +29,7 @@ use crate::http::error::ApiError;
 use crate::http::in_flight::InFlight;
 use crate::intake::{Item, NewAlert};
 use crate::json;
-use crate::telemetry::Kind;
+use crate::telemetry::{Kind, Stage};
 use answer::Told;
 use body::{BodyError, BodyText, RawItem};
 use providers::{NotUnfolded, Place, Provider, Unfolded};
@@ -193,27 +195,12 @@ async fn parse(app: &Shared, origin: Origin, headers: &HeaderMap, body: WholeBod
     let (encoding, ndjson) = (text_header(headers, header::CONTENT_ENCODING), is_ndjson(headers));
     let (max_body_bytes, max_items) = (app.limits.max_body_bytes, app.limits.max_items);
     let large = encoding.is_some() || body.bytes.len() > LARGE_BODY_BYTES;
+    let metrics = Arc::clone(&app.metrics);
     let work = move || -> Result<Parsed, BodyError> {
         let in_flight = &body.admitted.in_flight;
-        let bytes = body::decompress(body.bytes, encoding.as_deref(), max_body_bytes, in_flight)?;
-        let size = bytes.len();
-        let body = BodyText::new(bytes, in_flight)?;
-        let items = body::split(body.text(), ndjson, max_items)?;
-        let mut reading = Reading {
-            body: &body,
-            origin: &origin,
-            in_flight,
-            max_items,
-            items: Vec::with_capacity(items.len()),
-            told: Vec::with_capacity(items.len()),
-        };
-        for item in items {
-            reading.item(&item)?;
-        }
-        Ok(Parsed {
-            items: reading.items,
-            told: reading.told,
-            bytes: size,
+        metrics.stages.time(Stage::Parse, || {
+            let bytes = body::decompress(body.bytes, encoding.as_deref(), max_body_bytes, in_flight)?;
+            read(bytes, ndjson, max_items, &origin, in_flight)
         })
     };
     if !large {
@@ -221,6 +208,35 @@ async fn parse(app: &Shared, origin: Origin, headers: &HeaderMap, body: WholeBod
     }
     let parsed = tokio::task::spawn_blocking(work).await;
     Ok(parsed.map_err(|error| ApiError::internal(error.to_string()))??)
+}
+
+/// A decompressed body to items.
+fn read(
+    bytes: Bytes,
+    ndjson: bool,
+    max_items: usize,
+    origin: &Origin,
+    in_flight: &InFlight,
+) -> Result<Parsed, BodyError> {
+    let size = bytes.len();
+    let body = BodyText::new(bytes, in_flight)?;
+    let items = body::split(body.text(), ndjson, max_items)?;
+    let mut reading = Reading {
+        body: &body,
+        origin,
+        in_flight,
+        max_items,
+        items: Vec::with_capacity(items.len()),
+        told: Vec::with_capacity(items.len()),
+    };
+    for item in items {
+        reading.item(&item)?;
+    }
+    Ok(Parsed {
+        items: reading.items,
+        told: reading.told,
+        bytes: size,
+    })
 }
 
 fn text_header(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {

@@ -14,7 +14,7 @@ use donjon_store::journal::{EntryBody, Journal, JournalError, NewEntry, freeable
 use super::{Accepted, IntakeOptions, Item, Progress, Refused, Request};
 use crate::clock::{Clock, ClockNews};
 use crate::disk_space::Line;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Stage};
 
 /// Entries of one group commit; larger requests make a group of their own.
 const GROUP_ENTRIES: usize = 8192;
@@ -180,8 +180,12 @@ impl JournalThread {
     fn append(&mut self, group: &mut Vec<Request>, entries: Vec<Vec<NewEntry>>) -> Result<Option<Seq>, JournalError> {
         let lengths: Vec<usize> = entries.iter().map(Vec::len).collect();
         let all: Vec<NewEntry> = entries.into_iter().flatten().collect();
-        let error = match self.journal.append(&all) {
-            Ok(seqs) => return self.journal.sync().map(|()| Some(*seqs.start())),
+        let stages = &self.metrics.stages;
+        let error = match stages.time(Stage::Append, || self.journal.append(&all)) {
+            Ok(seqs) => {
+                let synced = stages.time(Stage::Sync, || self.journal.sync());
+                return synced.map(|()| Some(*seqs.start()));
+            }
             Err(error @ (JournalError::EntryTooLarge { .. } | JournalError::Codec { .. })) => error,
             Err(error) => return Err(error),
         };

@@ -296,11 +296,15 @@ impl Worker {
         };
         let metrics = Arc::clone(&self.parts.metrics);
         let admitted = metrics.stages.time(Stage::Admit, || self.admit_entries(entries))?;
-        let (mut pending, mut waiters) = admitted;
+        let (mut pending, waiters) = admitted;
         match judging {
             Judging::ByPlugins => {
                 let judged = self.judge_batch(&mut pending, now)?;
-                let settle = || judged.into_iter().try_for_each(|judged| self.settle_judged(judged, &mut pending));
+                let settle = || {
+                    judged
+                        .into_iter()
+                        .try_for_each(|judged| self.settle_judged(judged, &mut pending))
+                };
                 metrics.stages.time(Stage::Settle, settle)?;
             }
             Judging::ByNobody(why) => self.settle_unjudged(&mut pending, why)?,
