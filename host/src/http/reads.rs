@@ -287,10 +287,11 @@ mod tests {
 
     #[tokio::test]
     async fn work_ends_when_its_client_is_gone_or_its_time_is_up() {
-        let ended = Arc::new(AtomicUsize::new(0));
+        let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let until_over = || {
-            let ended = Arc::clone(&ended);
+            let (begun, ended) = (Arc::clone(&begun), Arc::clone(&ended));
             move |pace: &Pace| -> Result<(), ApiError> {
+                begun.fetch_add(1, Ordering::SeqCst);
                 while pace.check().is_ok() {
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -303,7 +304,9 @@ mod tests {
             let (reads, work) = (Arc::clone(&patient), until_over());
             async move { reads.run(Work::Scan, work).await }
         });
-        wait_until(|| patient.scans.available_permits() == 0).await;
+        // Not only queued: work whose client is gone before it begins does not begin.
+        wait_until(|| begun.load(Ordering::SeqCst) == 1).await;
+        assert_eq!(patient.scans.available_permits(), 0);
         asking.abort();
         wait_until(|| ended.load(Ordering::SeqCst) == 1).await;
         wait_until(|| patient.scans.available_permits() == 1).await;
