@@ -33,7 +33,7 @@ fn a_command_on_a_large_incident_is_done_in_bounded_steps_and_a_crash_between_th
     // Every tenth alert is in a second incident as well.
     let lines: Vec<String> = (0..count)
         .flat_map(|n| {
-            let more = (n % 10 == 0).then(|| format!("t+1 a{n} firing high -> h 0"));
+            let more = (n % 10 == 0).then(|| format!("t+0 a{n} firing high -> h 0"));
             [Some(format!("t+0 a{n} firing low -> g 0")), more]
         })
         .flatten()

@@ -284,6 +284,8 @@ async fn every_kind_of_value_reaches_the_guest() {
 async fn plugins_that_would_have_too_much_memory_together_are_told_so() {
     let limits = Limits {
         total_memory_bytes: 9 << 20,
+        // Not about how fast a busy machine makes the next instance.
+        restart_wait: Duration::from_secs(20),
         ..quick()
     };
     let runtime = runtime(limits);
