@@ -90,8 +90,16 @@ fn fill(client: &mut Client, who: &str) -> usize {
 }
 
 fn alerts(client: &mut Client) -> usize {
-    let answer = client.get("/alerts?limit=10000").unwrap();
-    answer.json().as_array().unwrap().len()
+    // An answer is bounded in bytes and says where to go on.
+    let (mut count, mut offset) = (0, "0".to_owned());
+    loop {
+        let answer = client.get(&format!("/alerts?limit=10000&offset={offset}")).unwrap();
+        count += answer.json().as_array().unwrap().len();
+        match answer.header("x-donjon-next-offset") {
+            Some(next) => offset = next.to_owned(),
+            None => return count,
+        }
+    }
 }
 
 fn wait_until_applied(client: &mut Client) {

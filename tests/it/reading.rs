@@ -207,7 +207,7 @@ fn rules_keep_their_versions_and_count() {
         .request(
             "PUT",
             &format!("/rules/{id}"),
-            "",
+            "Content-Type: application/json\r\n",
             rule("r2", "true", json!({"createOn": "any", "resolveOn": "never"}))
                 .to_string()
                 .as_bytes(),

@@ -55,23 +55,28 @@ impl Config {
     }
 
     /// Values and ranges.
-    fn check_values(&self) -> Result<(), ConfigError> {
-        let invalid = |text: String| Err(ConfigError::Invalid(text));
-        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
-            return invalid(format!("log.filter does not parse: {}: {error}", self.log.filter));
-        }
+    fn check_grants(&self) -> Result<(), ConfigError> {
         for (name, plugin) in &self.plugins {
             if let Some(unknown) = plugin
                 .grants
                 .iter()
                 .find(|grant| !CAPABILITIES.contains(&grant.as_str()))
             {
-                return invalid(format!(
+                return Err(ConfigError::Invalid(format!(
                     "plugins.{name}.grants: unknown capability {unknown}; there are: {}",
                     CAPABILITIES.join(", ")
-                ));
+                )));
             }
         }
+        Ok(())
+    }
+
+    fn check_values(&self) -> Result<(), ConfigError> {
+        let invalid = |text: String| Err(ConfigError::Invalid(text));
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
+            return invalid(format!("log.filter does not parse: {}: {error}", self.log.filter));
+        }
+        self.check_grants()?;
         for (name, value, least) in [
             ("storage.cache_bytes", self.storage.cache_bytes, 1 << 20),
             ("storage.segment_bytes", self.storage.segment_bytes, 64 << 10),
