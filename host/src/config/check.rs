@@ -54,7 +54,7 @@ impl Config {
         self.check_values()
     }
 
-    /// Values and ranges.
+    /// Plugins are granted what there is.
     fn check_grants(&self) -> Result<(), ConfigError> {
         for (name, plugin) in &self.plugins {
             if let Some(unknown) = plugin
@@ -71,6 +71,7 @@ impl Config {
         Ok(())
     }
 
+    /// Values and ranges.
     fn check_values(&self) -> Result<(), ConfigError> {
         let invalid = |text: String| Err(ConfigError::Invalid(text));
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
