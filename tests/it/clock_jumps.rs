@@ -141,7 +141,8 @@ fn a_journal_of_the_far_future_freezes_nothing_and_retention_frees_it() {
     // What was freed is not taken for damage.
     server.kill().unwrap();
     let server = start(data.path(), true, "");
-    assert_eq!(server.client().get("/readyz").unwrap().json()["journal_damage"], 0);
+    let ready = server.client().get("/readyz").unwrap().json();
+    assert_eq!(ready["journal_damage"], 0, "{ready}\n{}", server.log());
 }
 
 #[test]

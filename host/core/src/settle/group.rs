@@ -51,8 +51,12 @@ fn taking_events<V: StateView>(
     }
 }
 
+/// How far time must have gone back for it to be a clock that was put right, and not an event that is judged again.
+const CLOCK_PUT_RIGHT_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// Whether the newest member event before this one is recent enough. An incident without members never expires. Time goes
-/// back only where a clock that was far ahead was put right: what came before that is of no known age, so it is over.
+/// back by more than a day only where a clock that was far ahead was put right: what came before that is of no known
+/// age, so it is over.
 fn within_window<V: StateView>(
     working: &mut Working<V>,
     joining: &Joining<'_>,
@@ -70,7 +74,8 @@ fn within_window<V: StateView>(
     let newest = noted.unwrap_or(incident.members.newest_event);
     let timeframe_ms = judgement.rule.rule.draft.timeframe_seconds.saturating_mul(1000);
     let now = joining.event.accepted;
-    Ok(incident.members.count == 0 || (now.minus_ms(timeframe_ms)..=now).contains(&newest))
+    let recent = newest >= now.minus_ms(timeframe_ms) && newest.minus_ms(CLOCK_PUT_RIGHT_MS) <= now;
+    Ok(incident.members.count == 0 || recent)
 }
 
 /// The identifier of a new incident. An event that is judged again may open a second incident of the same group: the

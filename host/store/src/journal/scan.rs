@@ -58,6 +58,10 @@ pub(super) struct Scan {
 /// put in its place: they count as bytes that do not read.
 pub(super) fn scan(segment: &Segment, depth: Depth, bound: Seq) -> Result<Scan, JournalError> {
     let failed = |source| JournalError::io("read journal file", &segment.path, source);
+    let unknown = |found| JournalError::Version {
+        path: segment.path.clone(),
+        found,
+    };
     let file = File::open(&segment.path).map_err(failed)?;
     let file_len = file.metadata().map_err(failed)?.len();
     let mut head = [0u8; segment::HEADER_BYTES];
@@ -68,10 +72,7 @@ pub(super) fn scan(segment: &Segment, depth: Depth, bound: Seq) -> Result<Scan, 
         segment.info.first_seq,
     );
     if let HeaderCheck::Version(found) = header {
-        return Err(JournalError::Version {
-            path: segment.path.clone(),
-            found,
-        });
+        return Err(unknown(found));
     }
     let mut scanner = Scanner {
         file: &file,
@@ -94,11 +95,7 @@ pub(super) fn scan(segment: &Segment, depth: Depth, bound: Seq) -> Result<Scan, 
         let Some(block) = found else { break };
         at = block.end_offset();
         if block.header.entry_version != ENTRY_VERSION {
-            let found = u32::from(block.header.entry_version);
-            return Err(JournalError::Version {
-                path: segment.path.clone(),
-                found,
-            });
+            return Err(unknown(u32::from(block.header.entry_version)));
         }
         if block.header.first_seq < expected || block.header.last_seq() > bound {
             continue;

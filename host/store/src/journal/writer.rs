@@ -222,7 +222,8 @@ impl Journal {
                 .map_err(|error| JournalError::io("create", &mark, error))?;
         }
         self.sync_dir()?;
-        while let Some(segment) = self.unremoved.last() {
+        // The oldest first: a crash in between leaves a beginning that the mark explains, and no gap.
+        while let Some(segment) = self.unremoved.first() {
             match self.files.remove(&segment.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(JournalError::io("remove", &segment.path, error));
@@ -231,7 +232,7 @@ impl Journal {
             }
             freed.segments += 1;
             freed.bytes += segment.info.bytes;
-            self.unremoved.pop();
+            self.unremoved.remove(0);
         }
         self.sync_dir()?;
         self.forget_older_marks(newest);
