@@ -84,7 +84,7 @@ fn apply_rules(server: &Server, rules: &[Value]) -> anyhow::Result<()> {
     let file = server.scratch().join("rules.json");
     std::fs::write(&file, Value::from(rules.to_vec()).to_string())?;
     let applied = std::process::Command::new(files::donjon())
-        .args(["--url", &server.url, "rule", "apply"])
+        .args(["rule", "apply", "--url", &server.url])
         .arg(&file)
         .output()
         .context("run donjon rule apply")?;
