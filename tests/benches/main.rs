@@ -49,7 +49,7 @@ fn donjon(case: &Case) -> anyhow::Result<Figures> {
     let options = ServerOptions {
         plugins: vec![files::plugin("rules")],
         // Nothing is to be refused: what is measured is how fast everything is applied.
-        config: "[ingest]\nmax_lag_entries = 1000000\n[log]\nfilter = \"warn\"\n".into(),
+        config: "[ingest]\nmax_lag_entries = 1000000\nmax_lag_bytes = 17179869184\n[log]\nfilter = \"warn\"\n".into(),
         ..ServerOptions::default()
     };
     let load = Load::batched(&case.alerts()?, case.batch, Shape::Lines);
