@@ -374,6 +374,7 @@ impl Intake {
             max_lag_bytes: options.max_lag_bytes,
         };
         let thread = JournalThread {
+            quiet_since: Seq(0),
             journal,
             requests,
             to_worker,

@@ -59,6 +59,13 @@ impl Lived {
         std::fs::remove_dir_all(self.data.join("checkpoints")).unwrap();
     }
 
+    /// What a clean stop said of the end of the journal is lost.
+    fn lose_marks(&self) {
+        let marks = files_in(&self.data.join("journal"), "synced");
+        assert_eq!(marks.len(), 1, "{marks:?}");
+        std::fs::remove_file(&marks[0]).unwrap();
+    }
+
     fn start_accepting(&self) -> anyhow::Result<Server> {
         let mut options = self.options.clone();
         options.args.push("--accept-missing-history".into());
@@ -222,6 +229,7 @@ fn a_decision_to_go_on_is_asked_for_once() {
     flip(segments.get(1).unwrap(), 3);
     std::fs::remove_file(&segments[2]).unwrap();
     lived.lose_state();
+    lived.lose_marks();
     // Nobody has seen the third day, and the second is the newest now: its last block looks like a torn write.
     let server = Server::start_with(lived.options.clone()).unwrap();
     assert!(
@@ -233,6 +241,21 @@ fn a_decision_to_go_on_is_asked_for_once() {
     lived.lose_state();
     flip(&segments[0], 3);
     assert!(Server::start_with(lived.options.clone()).is_err());
+    lived.start_accepting().unwrap().kill().unwrap();
+    Server::start_with(lived.options.clone()).unwrap();
+}
+
+/// Neither derived state nor a checkpoint knows, but the stop said up to where the journal was.
+#[test]
+fn an_end_that_is_missing_after_a_clean_stop_refuses_the_start() {
+    let lived = lived();
+    std::fs::remove_file(&lived.segments()[2]).unwrap();
+    lived.lose_state();
+    let error = Server::start_with(lived.options.clone())
+        .err()
+        .map(|error| format!("{error:#}"));
+    let error = error.expect("the third day is missing");
+    assert!(error.contains("exit status: 2") && error.contains("to 61"), "{error}");
     lived.start_accepting().unwrap().kill().unwrap();
     Server::start_with(lived.options.clone()).unwrap();
 }

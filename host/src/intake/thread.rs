@@ -37,11 +37,18 @@ pub(crate) struct JournalThread {
     pub(super) stopping: Arc<AtomicBool>,
     /// The time of the newest entry.
     pub(super) last_at: Timestamp,
+    /// The next position when the journal was last looked after: the same again means that nothing came.
+    pub(super) quiet_since: Seq,
 }
 
 impl JournalThread {
     /// Works until all intake handles, or the worker, are gone.
     pub(super) fn run(&mut self) {
+        self.serve();
+        self.mark_synced();
+    }
+
+    fn serve(&mut self) {
         loop {
             match self.requests.recv_timeout(STOP_POLL) {
                 Ok(first) => {
@@ -120,6 +127,24 @@ impl JournalThread {
         if self.retention_looked.elapsed() >= RETENTION_EVERY {
             self.retention_looked = Instant::now();
             self.free_old_days();
+            self.mark_if_quiet();
+        }
+    }
+
+    /// While requests come, each group says of the one before that it was synced, and derived state proves what it has
+    /// flushed. Where neither comes (a held line), a mark in the journal's folder does.
+    pub(crate) fn mark_if_quiet(&mut self) {
+        let next = self.journal.next_seq();
+        let quiet = std::mem::replace(&mut self.quiet_since, next) == next;
+        if quiet && self.progress.flushed().next() < next {
+            self.mark_synced();
+        }
+    }
+
+    /// For a quiet journal, and for the end.
+    pub(crate) fn mark_synced(&mut self) {
+        if let Err(error) = self.journal.mark_synced() {
+            tracing::warn!(%error, "could not note down up to where the journal is synced");
         }
     }
 

@@ -1,8 +1,9 @@
 //! What is promised to senders (I1), over a disk that the test holds in its hand: no answer before `sync_data` returned,
 //! and a sync that fails is told to everybody who waited for it.
 
+use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use donjon_core::TenantId;
@@ -28,7 +29,8 @@ struct HeldFiles {
 
 struct HeldFile {
     file: Box<dyn SegmentFile>,
-    written: bool,
+    /// The first write is the header of the file.
+    writes: u32,
     asked: mpsc::Sender<()>,
     leave: crossbeam_channel::Receiver<io::Result<()>>,
 }
@@ -37,7 +39,7 @@ impl Files for HeldFiles {
     fn create(&mut self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
         Ok(Box::new(HeldFile {
             file: DiskFiles.create(path)?,
-            written: false,
+            writes: 0,
             asked: self.asked.clone(),
             leave: self.leave.clone(),
         }))
@@ -58,7 +60,7 @@ impl Files for HeldFiles {
 
 impl SegmentFile for HeldFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.written = true;
+        self.writes += 1;
         self.file.append(bytes)
     }
 
@@ -67,7 +69,7 @@ impl SegmentFile for HeldFile {
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
-        if self.written {
+        if self.writes > 1 {
             self.asked.send(()).unwrap();
             self.leave.recv().unwrap()?;
         }
@@ -107,6 +109,7 @@ fn held() -> Held {
         retention_looked: Instant::now(),
         stopping: Arc::new(AtomicBool::new(false)),
         last_at: Timestamp(0),
+        quiet_since: Seq(0),
     };
     std::thread::spawn(move || thread.run());
     Held {
@@ -256,4 +259,51 @@ fn commands_are_taken_above_the_limit_on_lag_and_not_without_end() {
         .store((1 << 30) + super::super::COMMAND_RESERVE_BYTES, Ordering::SeqCst);
     assert!(matches!(accept(command()), Err(Refused::Behind(_))));
     intake.stop();
+}
+
+fn marks(dir: &Path) -> Vec<PathBuf> {
+    let items = std::fs::read_dir(dir.join("journal")).unwrap();
+    let paths = items.map(|item| item.unwrap().path());
+    paths
+        .filter(|path| path.extension().is_some_and(|ending| ending == "synced"))
+        .collect()
+}
+
+/// Nothing in the file says of the newest group that it was synced; derived state does, unless it is behind.
+#[test]
+fn a_clean_stop_and_a_quiet_time_note_down_up_to_where_the_journal_is_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = DataDir::open(dir.path().join("data")).unwrap();
+    let path = data_dir.path().to_owned();
+    let (journal, _) = Journal::open(data_dir.journal(), JournalOptions::default()).unwrap();
+    let progress = Arc::new(Progress::default());
+    let metrics = Arc::new(Metrics::default());
+    let (intake, _groups, mut thread) = Intake::prepare(
+        journal,
+        options(data_dir),
+        Clock::manual(),
+        Arc::clone(&progress),
+        metrics,
+    );
+    let accept = |thread: &mut JournalThread, text| {
+        let mut asking = Box::pin(intake.accept(TenantId::from("t"), vec![letter(text)], false));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(asking.as_mut().poll(&mut context).is_pending());
+        assert!(thread.turn());
+        assert!(asking.as_mut().poll(&mut context).is_ready());
+    };
+    accept(&mut thread, "first");
+    thread.mark_if_quiet();
+    assert_eq!(marks(&path).len(), 0, "something came since the last look");
+    progress.set_flushed(Seq(1));
+    thread.mark_if_quiet();
+    assert_eq!(marks(&path).len(), 0, "derived state has seen it");
+    progress.set_flushed(Seq(0));
+    thread.mark_if_quiet();
+    assert_eq!(marks(&path).len(), 1);
+    accept(&mut thread, "second");
+    std::fs::remove_file(&marks(&path)[0]).unwrap();
+    intake.stop();
+    thread.run();
+    assert_eq!(marks(&path).len(), 1, "a clean stop says it");
 }

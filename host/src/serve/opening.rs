@@ -102,10 +102,17 @@ fn open_journal(dir: &DataDir, config: &config::Storage, seen: Seq) -> Result<(J
     let (journal, report) =
         Journal::open(dir.journal(), options).map_err(|error| WrongSetUp(format!("open the journal: {error}")))?;
     match &report.torn {
-        Some(torn) if torn.kept_as.is_some() => tracing::error!(
+        Some(torn) if torn.kept_as.is_some() && torn.good_entries == 0 => tracing::error!(
             bytes = torn.bytes,
             kept_as = ?torn.kept_as,
             "cut off the end of the journal, which does not read; put aside"
+        ),
+        Some(torn) if torn.good_entries > 0 => tracing::warn!(
+            bytes = torn.bytes,
+            entries_that_read = torn.good_entries,
+            kept_as = ?torn.kept_as,
+            "cut off the end of the journal: writes of one group that reached the disk out of order. Nothing shows that it \
+             was ever synced, so most likely none of it was acknowledged; what reads of it is kept beside"
         ),
         Some(torn) => tracing::warn!(
             bytes = torn.bytes,

@@ -34,6 +34,10 @@ pub struct Tally {
     pub freed: u64,
     pub pairs: u64,
     pub dropped: u64,
+    /// Writes that a loss of power left behind one that it took.
+    pub reordered: u64,
+    /// Lives that began by cutting off a group that was never synced and of which some entries read.
+    pub cut_groups: u64,
 }
 
 /// What is wrong, and what was done up to there.
@@ -52,6 +56,7 @@ enum Step {
     Flush,
     Clock,
     Fault,
+    Surge,
     Stall,
     Crash,
     Stop,
@@ -62,13 +67,14 @@ enum Step {
     Follow,
 }
 
-const STEPS: [(usize, Step); 14] = [
+const STEPS: [(usize, Step); 15] = [
     (260, Step::Send),
     (240, Step::Journal),
     (240, Step::Worker),
     (40, Step::Flush),
     (50, Step::Clock),
     (45, Step::Fault),
+    (20, Step::Surge),
     (20, Step::Stall),
     (15, Step::Crash),
     (6, Step::Stop),
@@ -160,6 +166,7 @@ impl Run {
             Step::Stop => {
                 self.settle_down()?;
                 self.log("stop");
+                self.server.as_mut().ok_or("no server")?.thread.mark_synced();
                 return self.end_life(Ending::Process);
             }
             Step::LoseState => {
@@ -176,6 +183,7 @@ impl Run {
                 self.ground.disk.plan(calls, fault);
                 format!("{fault:?} in {calls} calls")
             }
+            Step::Surge => self.surge()?,
             Step::Stall if self.ground.required => {
                 let calls = 1 + self.dice.below(4);
                 self.ground.direction.stall(calls);
@@ -230,6 +238,7 @@ impl Run {
                 let confirmed = server.progress.checkpointed().min(server.progress.flushed());
                 self.freeable = self.freeable.max(confirmed);
                 server.thread.free_old_days();
+                server.thread.mark_if_quiet();
                 self.tally.freed += server.journal.first_seq().0 - first.0;
                 Ok(format!("up to {}", server.journal.first_seq()))
             }
@@ -258,6 +267,16 @@ impl Run {
             self.end_life(Ending::Process)?;
         }
         Ok(format!("ended: {error}"))
+    }
+
+    /// Many requests make one group of many writes, and the process dies in one of them.
+    fn surge(&mut self) -> Result<String, String> {
+        for _ in 0..5 {
+            self.send()?;
+        }
+        let calls = 2 + self.dice.below(6) as u64;
+        self.ground.disk.plan(calls, Fault::DeathMidway);
+        self.turn(Step::Journal)
     }
 
     fn send(&mut self) -> Result<String, String> {
@@ -346,6 +365,7 @@ impl Run {
                     oracle::answers_are_true(&self.history, &self.ledger)?;
                     self.ground.disk.set_newest(server.journal.last_seq());
                     self.log(format!("life {} begins", self.tally.lives));
+                    self.tally.cut_groups += u64::from(server.cut_entries > 0);
                     self.server = Some(server);
                     return Ok(());
                 }
@@ -402,6 +422,7 @@ impl Run {
         self.tally.dropped = self.ground.direction.dropped();
         self.tally.pairs = found.len() as u64;
         self.tally.faults = self.ground.disk.faults();
+        self.tally.reordered = self.ground.disk.reordered();
         self.tally.refused = self.ledger.refusals.values().sum();
         self.tally.told = self.ledger.told;
         self.tally.reloads = self.followers.iter().map(|follower| follower.reloads).sum();

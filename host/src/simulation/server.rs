@@ -51,6 +51,8 @@ pub struct Server {
     pub journal: JournalReader,
     pub progress: Arc<Progress>,
     pub clock: Clock,
+    /// Entries that were cut off with a group that was never synced, although they read.
+    pub cut_entries: u64,
     checkpoints: Checkpoints,
     worker: Worker,
     groups: Receiver<Vec<Accepted>>,
@@ -91,6 +93,10 @@ impl Server {
             return Err(format!("the start is refused: {why}"));
         }
         journal.continue_after(applied);
+        // Nothing on this disk rots.
+        if let (1.., damage) = journal.reader().damage() {
+            return Err(format!("taken for damage: {damage:?}"));
+        }
         let (reader, state, metrics) = (journal.reader(), Arc::new(state), Arc::new(Metrics::default()));
         let replay_to = reader.last_seq();
         let progress = Arc::new(Progress::new(replay_to.max(applied), applied));
@@ -125,6 +131,7 @@ impl Server {
             journal: reader,
             progress,
             clock,
+            cut_entries: report.torn.map_or(0, |torn| torn.good_entries),
             checkpoints,
             worker,
             groups,

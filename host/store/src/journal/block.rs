@@ -17,6 +17,9 @@ pub(super) const HEADER_BYTES: usize = 52;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BlockHeader {
     pub(super) entry_version: u16,
+    /// How many positions right before the first one were not on stable storage when the block was written. Blocks of
+    /// before 2026-11-21 say 0, which says least: everything before them counts as synced.
+    pub(super) unsynced_before: u16,
     pub(super) entries: u32,
     pub(super) first_seq: Seq,
     pub(super) first_accepted: Timestamp,
@@ -35,12 +38,20 @@ impl BlockHeader {
             .saturating_add(u64::from(self.entries).saturating_sub(1)))
     }
 
+    /// Everything in its file up to this position was on stable storage when the block was written.
+    pub(super) fn synced_to(&self) -> Seq {
+        let unsynced = u64::from(self.unsynced_before).saturating_add(1);
+        Seq(self.first_seq.0.saturating_sub(unsynced))
+    }
+
     /// The bytes of the header at `offset` of its file. The place is part of the checksum: bytes that look like a block
     /// inside some entry are never taken for one.
     pub(super) fn to_bytes(self, offset: u64) -> [u8; HEADER_BYTES] {
         let mut bytes = [0u8; HEADER_BYTES];
         let fields = [0u8; 8].into_iter();
-        let fields = fields.chain(self.entry_version.to_be_bytes()).chain([0, 0]);
+        let fields = fields
+            .chain(self.entry_version.to_be_bytes())
+            .chain(self.unsynced_before.to_be_bytes());
         let fields = fields
             .chain(self.entries.to_be_bytes())
             .chain(self.first_seq.0.to_be_bytes());
@@ -69,6 +80,7 @@ impl BlockHeader {
         }
         let header = BlockHeader {
             entry_version: u16::from_be_bytes(bytes.get(8..10)?.try_into().ok()?),
+            unsynced_before: u16::from_be_bytes(bytes.get(10..12)?.try_into().ok()?),
             entries: u32_at(bytes, 12)?,
             first_seq: Seq(u64_at(bytes, 16)?),
             first_accepted: Timestamp(u64_at(bytes, 24)?),
@@ -107,6 +119,16 @@ pub(super) struct BlockBuilder {
     entries: usize,
     first_accepted: Timestamp,
     last_accepted: Timestamp,
+}
+
+/// Where a block goes.
+pub(super) struct Place {
+    /// The position of its first entry.
+    pub(super) first_seq: Seq,
+    /// In its file.
+    pub(super) offset: u64,
+    /// See `BlockHeader`.
+    pub(super) unsynced_before: u16,
 }
 
 /// What became of an entry.
@@ -167,11 +189,10 @@ impl BlockBuilder {
         Ok(Push::Taken)
     }
 
-    /// Header and compressed body, to be written at `offset` in one piece, into `out`.
+    /// Header and compressed body, to be written at its place in one piece, into `out`.
     pub(super) fn finish(
         &self,
-        first_seq: Seq,
-        offset: u64,
+        place: Place,
         compressor: &mut zstd::bulk::Compressor<'_>,
         out: &mut Vec<u8>,
     ) -> Result<BlockHeader, JournalError> {
@@ -187,14 +208,15 @@ impl BlockBuilder {
         let header = BlockHeader {
             entry_version: codec::ENTRY_VERSION,
             entries: number(self.entries)?,
-            first_seq,
+            unsynced_before: place.unsynced_before,
+            first_seq: place.first_seq,
             first_accepted: self.first_accepted,
             last_accepted: self.last_accepted,
             raw_len: number(self.raw.len())?,
             body_len: number(body_len)?,
             body_crc: crc32fast::hash(out.get(HEADER_BYTES..).unwrap_or_default()),
         };
-        for (to, from) in out.iter_mut().zip(header.to_bytes(offset)) {
+        for (to, from) in out.iter_mut().zip(header.to_bytes(place.offset)) {
             *to = from;
         }
         Ok(header)

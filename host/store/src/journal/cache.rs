@@ -83,6 +83,7 @@ mod tests {
     fn indexes_are_bounded_in_bytes_and_the_oldest_goes_first() {
         let header = BlockHeader {
             entry_version: 1,
+            unsynced_before: 0,
             entries: 1,
             first_seq: Seq(1),
             first_accepted: Timestamp(0),

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use donjon_core::Seq;
@@ -142,16 +143,25 @@ pub(super) fn missing_file(segment: &Segment) -> Damage {
 
 /// Positions that were left out on purpose right before a segment; none if its header does not read.
 pub(super) fn skipped_before(segment: &Segment) -> Result<u64, JournalError> {
+    Ok(good_header(segment)?.map_or(0, |header| segment::skipped_of(&header)))
+}
+
+/// Whether a file has the header that belongs to its name.
+pub(super) fn header_reads(segment: &Segment) -> Result<bool, JournalError> {
+    Ok(good_header(segment)?.is_some())
+}
+
+fn good_header(segment: &Segment) -> Result<Option<[u8; segment::HEADER_BYTES]>, JournalError> {
     let failed = |source| JournalError::io("read journal file", &segment.path, source);
     let file = match File::open(&segment.path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(failed)?,
     };
     let mut head = [0u8; segment::HEADER_BYTES];
     let read = read_at_most(&file, &mut head, 0).map_err(failed)?;
-    let head = head.get(..read).unwrap_or_default();
-    let good = segment::check_header(head, segment.info.day, segment.info.first_seq) == HeaderCheck::Good;
-    Ok(if good { segment::skipped_of(head) } else { 0 })
+    let bytes = head.get(..read).unwrap_or_default();
+    let good = segment::check_header(bytes, segment.info.day, segment.info.first_seq) == HeaderCheck::Good;
+    Ok(good.then_some(head))
 }
 
 /// Beside which name the bytes of a damaged tail are kept.

@@ -27,6 +27,7 @@ pub fn journal_block(data: &[u8]) {
     };
     let header = BlockHeader {
         entry_version: 1,
+        unsynced_before: 0,
         entries: u32::from(entries),
         first_seq: Seq(7),
         first_accepted: Timestamp(1),

@@ -2,8 +2,9 @@
 //!
 //! Only the newest segment can have a torn tail: every older one was synced before its successor was created. It is
 //! read whole; of the others only the names are looked at, so opening takes the same time however long the journal is
-//! (`JournalReader::check_from` reads the others). What does not read at the end is told apart by what others have seen
-//! of the journal: below that it was acknowledged, so it is damage, and its bytes are kept.
+//! (`JournalReader::check_from` reads the others). What does not read at the end is told apart by what shows that it was
+//! acknowledged: a later group in the file, a mark, derived state that has seen it. Then it is damage, and its bytes
+//! are kept.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -47,7 +48,10 @@ pub struct TornTail {
     pub bytes: u64,
     /// The largest position that the cut bytes still named, if it was larger than those kept. It is not given again.
     pub largest_seq: Option<Seq>,
-    /// Where the bytes are kept, because they held entries that somebody has seen. Otherwise nobody had, and they are
+    /// Entries that read, behind the first place that does not. Nothing shows that their group was synced; in the one
+    /// case where it was (see `FORMAT.md`) they were acknowledged, so their bytes are kept.
+    pub good_entries: u64,
+    /// Where the bytes are kept, because they held entries that somebody has seen, or such as read. Otherwise they are
     /// gone: most likely they were never acknowledged.
     pub kept_as: Option<PathBuf>,
 }
@@ -58,8 +62,14 @@ pub(super) struct Opened {
     /// The file of the newest segment.
     pub(super) active: Option<Box<dyn SegmentFile>>,
     pub(super) last_accepted: Timestamp,
-    /// The newest position that a block holds, or that was freed.
+    /// The newest position that a block holds, that was freed, or left out on purpose.
     pub(super) held_to: Seq,
+    /// The same without those left out right before the end.
+    pub(super) written_to: Seq,
+    /// Positions up to here were acknowledged.
+    pub(super) seen: Seq,
+    /// The position that the newest mark names.
+    pub(super) marked_to: Seq,
     pub(super) report: RecoveryReport,
 }
 
@@ -71,54 +81,49 @@ struct Opening<'a> {
     seen: Seq,
 }
 
+/// The end of the journal.
+#[derive(Default)]
+struct End {
+    /// Of the newest segment.
+    blocks: Vec<scan::BlockRef>,
+    active: Option<Box<dyn SegmentFile>>,
+    /// No block, torn ones included, names this position or a later one.
+    next_seq: Seq,
+    /// File, offset, and how many bytes after it do not read.
+    place: (Option<PathBuf>, u64, u64),
+}
+
 /// Opens the journal in a directory that exists.
 pub(super) fn open(dir: &Path, files: &mut dyn Files, seen: Seq) -> Result<Opened, JournalError> {
     let mut opening = Opening { dir, files, seen };
-    let Listed { mut segments, freed } = list(dir)?;
+    let Listed {
+        mut segments,
+        freed,
+        synced,
+    } = list(dir)?;
+    let seen = seen.max(synced);
+    opening.seen = seen;
     opening.remove_empty_twins(&mut segments)?;
     let mut report = RecoveryReport::default();
     report.damage.extend(missing_beginning(dir, &segments, freed)?);
+    let found = opening.find_end(&mut segments, &mut report)?;
+    let End { blocks, active, .. } = found;
     // No position below this one is ever given again.
-    let mut next_seq = seen.next().max(freed.next());
-    let mut blocks = Vec::new();
-    let mut active = None;
-    // Where the journal ends, should it end too early.
-    let mut end = (dir.to_owned(), 0, 0);
-    while let Some(newest) = segments.back_mut() {
-        next_seq = next_seq.max(newest.info.first_seq);
-        let found = scan::scan(newest, Depth::Bodies, Seq(u64::MAX))?;
-        next_seq = found.largest_seq.map_or(next_seq, |seq| next_seq.max(seq.next()));
-        let nothing_good = found.blocks.is_empty() && found.header == HeaderCheck::Damaged;
-        end = (newest.path.clone(), found.good_len, found.file_len - found.good_len);
-        let torn = torn_tail(newest, &found);
-        if nothing_good {
-            // The process died while it created the file: the one before it is the newest.
-            let kept_as = opening.put_away(newest, &found)?;
-            report.torn = report.torn.or(torn.map(|torn| TornTail { kept_as, ..torn }));
-            segments.pop_back();
-            continue;
-        }
-        let (file, kept_as) = opening.open_newest(newest, &found)?;
-        report.torn = report.torn.or(torn.map(|torn| TornTail { kept_as, ..torn }));
-        active = Some(file);
-        // The process may have died between creating the file and syncing its name: what is synced into a file without
-        // a durable name is lost with the machine.
-        opening.sync_dir()?;
-        report.damage.extend(damaged_header(newest, &found));
-        report.damage.extend(found.damage);
-        blocks = found.blocks;
-        break;
-    }
+    let next_seq = found.next_seq.max(seen.next()).max(freed.next());
     report.last_accepted = match blocks.last() {
         Some(block) => block.header.last_accepted,
         None => accepted_before_the_newest(&segments)?,
     };
     let held_to = held_to(&segments, blocks.last(), freed);
+    let written_to = match segments.back() {
+        Some(newest) if blocks.is_empty() => Seq(held_to.0.saturating_sub(damage::skipped_before(newest)?)),
+        _ => held_to,
+    };
     if held_to < seen {
-        let (path, offset, bytes) = end;
+        let (path, offset, bytes) = found.place;
         report.damage.push(Damage {
             kind: DamageKind::Tail,
-            path,
+            path: path.unwrap_or_else(|| dir.to_owned()),
             offset,
             bytes,
             first_lost: held_to.next(),
@@ -139,6 +144,9 @@ pub(super) fn open(dir: &Path, files: &mut dyn Files, seen: Seq) -> Result<Opene
         active,
         last_accepted,
         held_to,
+        written_to,
+        seen,
+        marked_to: synced,
         report,
     })
 }
@@ -187,23 +195,26 @@ struct Listed {
     segments: VecDeque<Segment>,
     /// Positions up to here were freed.
     freed: Seq,
+    /// Positions up to here were synced, says a mark.
+    synced: Seq,
 }
 
 /// The segment files of a directory. What is sealed ends where the next one begins.
 fn list(dir: &Path) -> Result<Listed, JournalError> {
     let failed = |error| JournalError::io("list journal", dir, error);
     let mut segments = Vec::new();
-    let mut freed = Seq(0);
+    let (mut freed, mut synced) = (Seq(0), Seq(0));
     for item in fs::read_dir(dir).map_err(failed)? {
         let item = item.map_err(failed)?;
         let path = item.path();
         freed = freed.max(segment::parse_freed_name(&path).unwrap_or_default());
+        synced = synced.max(segment::parse_synced_name(&path).unwrap_or_default());
         let Some((day, first_seq)) = segment::parse_file_name(&path) else {
             continue;
         };
         let bytes = item.metadata().map_err(failed)?.len();
         let last_seq = Seq(first_seq.0.saturating_sub(1));
-        segments.push(Segment {
+        let segment = Segment {
             info: SegmentInfo {
                 day,
                 first_seq,
@@ -211,17 +222,17 @@ fn list(dir: &Path) -> Result<Listed, JournalError> {
                 bytes,
             },
             path,
-        });
+        };
+        let reads = bytes > HEADER_LEN || damage::header_reads(&segment)?;
+        segments.push((reads, segment));
     }
     // Two begin at the same position if one of them stayed empty; a clock that was put right gives the later one an
-    // earlier day.
-    segments.sort_by_key(|segment| {
-        (
-            segment.info.first_seq,
-            segment.info.bytes > HEADER_LEN,
-            segment.info.day,
-        )
+    // earlier day. The header of the one that is kept must read: it says what was left out.
+    segments.sort_by_key(|(reads, segment)| {
+        let info = &segment.info;
+        (info.first_seq, info.bytes > HEADER_LEN, *reads, info.day)
     });
+    let mut segments: Vec<Segment> = segments.into_iter().map(|(_, segment)| segment).collect();
     let begins: Vec<Seq> = segments.iter().skip(1).map(|segment| segment.info.first_seq).collect();
     for (segment, next) in segments.iter_mut().zip(begins) {
         segment.info.last_seq = Seq(next.0.saturating_sub(1));
@@ -229,10 +240,45 @@ fn list(dir: &Path) -> Result<Listed, JournalError> {
     Ok(Listed {
         segments: segments.into(),
         freed,
+        synced,
     })
 }
 
 impl Opening<'_> {
+    /// Finds the newest segment that holds anything, cuts its tail, and puts away what comes after it.
+    fn find_end(&mut self, segments: &mut VecDeque<Segment>, report: &mut RecoveryReport) -> Result<End, JournalError> {
+        let mut end = End::default();
+        while let Some(newest) = segments.back_mut() {
+            end.next_seq = end.next_seq.max(newest.info.first_seq);
+            let mut found = scan::scan(newest, Depth::Bodies, Seq(u64::MAX))?;
+            let good_entries = found.cut_unsynced(self.seen);
+            end.next_seq = found
+                .largest_seq
+                .map_or(end.next_seq, |seq| end.next_seq.max(seq.next()));
+            let bytes = found.file_len - found.good_len;
+            end.place = (Some(newest.path.clone()), found.good_len, bytes);
+            let torn = torn_tail(newest, &found, good_entries);
+            if found.blocks.is_empty() && found.header == HeaderCheck::Damaged {
+                // The process died while it created the file: the one before it is the newest.
+                let kept_as = self.put_away(newest, &found)?;
+                report.torn = report.torn.take().or(torn.map(|torn| TornTail { kept_as, ..torn }));
+                segments.pop_back();
+                continue;
+            }
+            let (file, kept_as) = self.open_newest(newest, &found, good_entries)?;
+            report.torn = report.torn.take().or(torn.map(|torn| TornTail { kept_as, ..torn }));
+            end.active = Some(file);
+            // The process may have died between creating the file and syncing its name: what is synced into a file
+            // without a durable name is lost with the machine.
+            self.sync_dir()?;
+            report.damage.extend(damaged_header(newest, &found));
+            report.damage.extend(found.damage);
+            end.blocks = found.blocks;
+            break;
+        }
+        Ok(end)
+    }
+
     /// An empty segment and a successor at the same position: its name says nothing that the other does not, and could
     /// be given again.
     fn remove_empty_twins(&mut self, segments: &mut VecDeque<Segment>) -> Result<(), JournalError> {
@@ -268,11 +314,12 @@ impl Opening<'_> {
 
     /// Cuts the tail of the newest segment and makes what is left durable: a process that died may have written more
     /// than it synced, and what readers see from now on must not vanish with the machine. A tail that held what was
-    /// seen is kept beside first.
+    /// seen, or entries that read, is kept beside first.
     fn open_newest(
         &mut self,
         newest: &mut Segment,
         found: &Scan,
+        good_entries: u64,
     ) -> Result<(Box<dyn SegmentFile>, Option<PathBuf>), JournalError> {
         let mut file = self
             .files
@@ -284,7 +331,7 @@ impl Opening<'_> {
         );
         let mut kept_as = None;
         if found.file_len > found.good_len {
-            if held_to < self.seen {
+            if held_to < self.seen || good_entries > 0 {
                 kept_as = Some(self.keep_tail(newest, found.good_len)?);
             }
             file.truncate(found.good_len)
@@ -333,7 +380,7 @@ impl Opening<'_> {
     }
 }
 
-fn torn_tail(segment: &Segment, found: &Scan) -> Option<TornTail> {
+fn torn_tail(segment: &Segment, found: &Scan, good_entries: u64) -> Option<TornTail> {
     let kept = found.blocks.last().map(|block| block.header.last_seq());
     let cut = found.file_len > found.good_len || found.header == HeaderCheck::Damaged && found.blocks.is_empty();
     cut.then(|| TornTail {
@@ -341,6 +388,7 @@ fn torn_tail(segment: &Segment, found: &Scan) -> Option<TornTail> {
         offset: found.good_len,
         bytes: found.file_len - found.good_len,
         largest_seq: found.largest_seq.filter(|largest| Some(*largest) > kept),
+        good_entries,
         kept_as: None,
     })
 }

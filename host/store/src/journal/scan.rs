@@ -4,6 +4,10 @@
 //! short, never acknowledged) or *damage* (good blocks after it: something was lost)? After anything unreadable the scan
 //! looks for the next block header with a good checksum. That cannot be fooled by content: the checksum of a header
 //! covers its offset.
+//!
+//! Good blocks behind a bad place prove nothing by themselves: the blocks of one group that was never synced reach the
+//! disk in any order. Each block says up to where everything was synced when it was written, and that does prove it
+//! (`Scan::cut_unsynced`).
 
 use std::fs::File;
 use std::io;
@@ -52,6 +56,27 @@ pub(super) struct Scan {
     pub(super) file_len: u64,
     /// The largest position in any good header, those of torn blocks included.
     pub(super) largest_seq: Option<Seq>,
+}
+
+impl Scan {
+    /// Takes the newest group away from its first bad place on, unless something shows that it was synced: a later group
+    /// would, or somebody who has seen an entry of it (`acknowledged`). Answers how many entries that read are gone with
+    /// it.
+    pub(super) fn cut_unsynced(&mut self, acknowledged: Seq) -> u64 {
+        let synced_to = self.blocks.last().map(|newest| newest.header.synced_to());
+        let Some(synced_to) = synced_to.filter(|synced_to| acknowledged <= *synced_to) else {
+            return 0;
+        };
+        let unsynced = self.damage.iter().position(|bad| bad.first_lost > synced_to);
+        let Some((at, bad)) = unsynced.and_then(|at| Some((at, self.damage.get(at)?))) else {
+            return 0;
+        };
+        self.good_len = bad.offset;
+        let kept = self.blocks.partition_point(|block| block.offset < bad.offset);
+        self.damage.truncate(at);
+        let cut = self.blocks.drain(kept..);
+        cut.map(|block| u64::from(block.header.entries)).sum()
+    }
 }
 
 /// Reads a segment file that may hold positions up to `bound`. Blocks of other positions belong to another file that was

@@ -42,7 +42,21 @@ pub(super) fn freed_name(seq: Seq) -> String {
 
 /// Up to where things were freed, from a file name.
 pub(super) fn parse_freed_name(path: &Path) -> Option<Seq> {
-    let seq = path.file_name()?.to_str()?.strip_suffix(".freed")?;
+    parse_mark(path, ".freed")
+}
+
+/// The name of an empty file that says: everything up to `seq` was synced, its absence is damage.
+pub(super) fn synced_name(seq: Seq) -> String {
+    format!("{:020}.synced", seq.0)
+}
+
+/// Up to where things were synced, from a file name.
+pub(super) fn parse_synced_name(path: &Path) -> Option<Seq> {
+    parse_mark(path, ".synced")
+}
+
+fn parse_mark(path: &Path, ending: &str) -> Option<Seq> {
+    let seq = path.file_name()?.to_str()?.strip_suffix(ending)?;
     let digits = seq.len() == 20 && seq.bytes().all(|byte| byte.is_ascii_digit());
     Some(Seq(digits.then(|| seq.parse().ok())??))
 }

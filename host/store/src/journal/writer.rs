@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use donjon_core::{Seq, Timestamp};
 
-use super::block::{BlockBuilder, Push};
+use super::block::{BlockBuilder, Place, Push};
 use super::catalogue::{Fresh, Shared};
 use super::entry::NewEntry;
 use super::error::JournalError;
@@ -39,6 +39,10 @@ pub struct Journal {
     next_seq: Seq,
     /// The newest position that a block holds: what lies between it and `next_seq` is left out on purpose.
     written_to: Seq,
+    /// What the active file holds below this position is on stable storage.
+    unsynced_from: Seq,
+    /// The position that the newest mark names; see `mark_synced`.
+    marked_to: Seq,
     last_accepted: Timestamp,
     /// Written, not yet visible.
     fresh: Vec<Fresh>,
@@ -52,6 +56,7 @@ struct Active {
     file: Box<dyn SegmentFile>,
     path: PathBuf,
     day: Day,
+    first_seq: Seq,
     /// Bytes written and not taken back.
     len: u64,
 }
@@ -61,11 +66,15 @@ enum Health {
     Poisoned(String),
 }
 
+/// A block cannot say more than that (`BlockHeader::unsynced_before`); the file is synced before.
+const MAX_UNSYNCED_POSITIONS: u64 = u16::MAX as u64;
+
 /// Where an append began.
 struct Mark {
     len: Option<u64>,
     next_seq: Seq,
     written_to: Seq,
+    unsynced_from: Seq,
     last_accepted: Timestamp,
     fresh: usize,
 }
@@ -107,10 +116,15 @@ impl Journal {
             file,
             path: segment.path.clone(),
             day: segment.info.day,
+            first_seq: segment.info.first_seq,
             len: segment.info.bytes,
         });
-        let journal = Journal {
+        let tail_is_lost = opened.held_to < opened.seen;
+        let mut journal = Journal {
             next_seq: opened.catalogue.next_seq,
+            // Opening synced it.
+            unsynced_from: opened.catalogue.next_seq,
+            marked_to: opened.marked_to,
             shared: Arc::new(Shared::new(opened.catalogue, opened.report.damage.clone())),
             dir,
             options,
@@ -120,13 +134,35 @@ impl Journal {
             left_behind: Vec::new(),
             builder: BlockBuilder::default(),
             out: Vec::new(),
-            written_to: opened.held_to,
+            written_to: opened.written_to,
             last_accepted: opened.last_accepted,
             fresh: Vec::new(),
             health: Health::Good,
             unremoved: Vec::new(),
         };
+        if !tail_is_lost {
+            journal.leave_out_torn_positions()?;
+        }
         Ok((journal, opened.report))
+    }
+
+    /// Positions that only a torn tail named are left out; an empty segment says so for ever. Else the next start would
+    /// miss them, should derived state have gone past them and nothing else be written. (A tail that is lost is left as
+    /// it is: until somebody accepts that, every start must see it.)
+    fn leave_out_torn_positions(&mut self) -> Result<(), JournalError> {
+        let active = self.active.as_ref().filter(|active| self.leaves_out_in(active));
+        let Some(day) = active.map(|active| active.day) else {
+            return Ok(());
+        };
+        self.begin_segment(day)?;
+        self.left_behind.clear();
+        self.shared.write().publish(self.fresh.drain(..), self.next_seq);
+        Ok(())
+    }
+
+    /// Whether positions would be left out inside of a file.
+    fn leaves_out_in(&self, active: &Active) -> bool {
+        self.next_seq > self.written_to.next().max(active.first_seq)
     }
 
     /// A reader of what is synced.
@@ -165,6 +201,7 @@ impl Journal {
             len: self.active.as_ref().map(|active| active.len),
             next_seq: self.next_seq,
             written_to: self.written_to,
+            unsynced_from: self.unsynced_from,
             last_accepted: self.last_accepted,
             fresh: self.fresh.len(),
         };
@@ -189,15 +226,32 @@ impl Journal {
         if self.fresh.is_empty() {
             return Ok(());
         }
-        if self.options.durability == Durability::Fsync
-            && let Some(active) = &mut self.active
-            && let Err(source) = active.file.sync_data()
-        {
-            let error = JournalError::sync(&active.path, source);
-            self.health = Health::Poisoned(error.to_string());
-            return Err(error);
+        if self.options.durability == Durability::Fsync {
+            self.sync_active()?;
         }
         self.shared.write().publish(self.fresh.drain(..), self.next_seq);
+        Ok(())
+    }
+
+    /// Leaves a durable word that everything written so far was synced (an empty file with the position in its name). The
+    /// next group says the same of the one before, but until it comes nothing in the file tells an acknowledged group that
+    /// rotted from one that was never synced. For quiet times and a clean stop; says nothing where nothing is known.
+    ///
+    /// # Errors
+    /// Of the file system; nothing is lost by it.
+    pub fn mark_synced(&mut self) -> Result<(), JournalError> {
+        let known =
+            self.options.durability == Durability::Fsync && self.fresh.is_empty() && self.check_health().is_ok();
+        if !known || self.written_to <= self.marked_to {
+            return Ok(());
+        }
+        let mark = self.dir.join(segment::synced_name(self.written_to));
+        self.files
+            .create(&mark)
+            .map_err(|error| JournalError::io("create", &mark, error))?;
+        self.sync_dir()?;
+        self.marked_to = self.written_to;
+        self.forget_older_marks(segment::parse_synced_name, self.marked_to);
         Ok(())
     }
 
@@ -235,7 +289,7 @@ impl Journal {
             self.unremoved.remove(0);
         }
         self.sync_dir()?;
-        self.forget_older_marks(newest);
+        self.forget_older_marks(segment::parse_freed_name, newest);
         Ok(freed)
     }
 
@@ -246,12 +300,12 @@ impl Journal {
     }
 
     /// The newest mark says it all; an older one that stays does no harm.
-    fn forget_older_marks(&mut self, newest: Seq) {
+    fn forget_older_marks(&mut self, parse: fn(&Path) -> Option<Seq>, newest: Seq) {
         let Ok(items) = std::fs::read_dir(&self.dir) else {
             return;
         };
         for path in items.flatten().map(|item| item.path()) {
-            if segment::parse_freed_name(&path).is_some_and(|seq| seq < newest) {
+            if parse(&path).is_some_and(|seq| seq < newest) {
                 // Tried again at the next time.
                 let _ = self.files.remove(&path);
             }
@@ -288,12 +342,16 @@ impl Journal {
 
     /// Writes the collected entries as one block, into a new segment if it is time for one.
     fn write_block(&mut self) -> Result<(), JournalError> {
+        if self.next_seq.0.saturating_sub(self.unsynced_from.0) > MAX_UNSYNCED_POSITIONS {
+            self.sync_active()?;
+        }
         let day = self.builder.day();
         let full = |active: &Active| active.len >= self.options.segment_bytes && active.len > HEADER_LEN;
         if self
             .active
             .as_ref()
-            .is_none_or(|active| active.day != day || full(active))
+            // Positions inside of a file have no gaps: what a block says was synced would be said of them too.
+            .is_none_or(|active| active.day != day || full(active) || self.leaves_out_in(active))
         {
             self.begin_segment(day)?;
         }
@@ -302,9 +360,13 @@ impl Journal {
                 why: "no active segment after beginning one".to_owned(),
             });
         };
-        let header = self
-            .builder
-            .finish(self.next_seq, active.len, &mut self.compressor, &mut self.out)?;
+        let unsynced = self.next_seq.0.saturating_sub(self.unsynced_from.0);
+        let place = Place {
+            first_seq: self.next_seq,
+            offset: active.len,
+            unsynced_before: u16::try_from(unsynced).unwrap_or(0),
+        };
+        let header = self.builder.finish(place, &mut self.compressor, &mut self.out)?;
         active
             .file
             .append(&self.out)
@@ -321,8 +383,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Syncs the active segment and begins the next one.
-    fn begin_segment(&mut self, day: Day) -> Result<(), JournalError> {
+    /// Makes what was written durable, or poisons.
+    fn sync_active(&mut self) -> Result<(), JournalError> {
         if let Some(active) = &mut self.active
             && let Err(source) = active.file.sync_data()
         {
@@ -330,6 +392,14 @@ impl Journal {
             self.health = Health::Poisoned(error.to_string());
             return Err(error);
         }
+        self.unsynced_from = self.next_seq;
+        Ok(())
+    }
+
+    /// Syncs the active segment and begins the next one. Its header is durable before a block is written: a header that
+    /// does not read is damage, whatever became of the blocks.
+    fn begin_segment(&mut self, day: Day) -> Result<(), JournalError> {
+        self.sync_active()?;
         let path = self.dir.join(segment::file_name(day, self.next_seq));
         let mut file = self
             .files
@@ -338,6 +408,7 @@ impl Journal {
         let skipped = self.next_seq.0.saturating_sub(self.written_to.next().0);
         let written = file
             .append(&segment::header(day, self.next_seq, skipped))
+            .and_then(|()| file.sync_data())
             .and_then(|()| self.files.sync_dir(&self.dir));
         if let Err(error) = written {
             self.remove_or_poison(&path);
@@ -357,6 +428,7 @@ impl Journal {
             file,
             path,
             day,
+            first_seq: self.next_seq,
             len: HEADER_LEN,
         }));
         Ok(())
@@ -368,6 +440,7 @@ impl Journal {
         self.fresh.truncate(mark.fresh);
         self.next_seq = mark.next_seq;
         self.written_to = mark.written_to;
+        self.unsynced_from = mark.unsynced_from;
         self.last_accepted = mark.last_accepted;
         if matches!(self.health, Health::Poisoned(_)) {
             return;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -95,7 +96,12 @@ impl SegmentFile for SimulatedFile {
             Effect::Part => disk.draw.up_to(bytes.len()),
             Effect::None => 0,
         };
+        let from = fs::metadata(&self.path)?.len();
         self.file.append(bytes.get(..written).unwrap_or_default())?;
+        disk.unsynced_writes
+            .entry(self.path.clone())
+            .or_default()
+            .push(from..from + written as u64);
         verdict.answer(())
     }
 
@@ -104,6 +110,10 @@ impl SegmentFile for SimulatedFile {
         let verdict = disk.call();
         if verdict.effect == Effect::Whole {
             self.file.truncate(len)?;
+            if let Some(writes) = disk.unsynced_writes.get_mut(&self.path) {
+                writes.iter_mut().for_each(|write| write.end = len.min(write.end));
+                writes.retain(|write| !write.is_empty());
+            }
             if let Some(durable) = disk.durable_bytes.get_mut(&self.path) {
                 *durable = len.min(*durable);
             }
@@ -117,6 +127,7 @@ impl SegmentFile for SimulatedFile {
         if verdict.effect == Effect::Whole && !disk.sabotaged(Sabotage::FsyncLeftOut) {
             let len = fs::metadata(&self.path)?.len();
             disk.durable_bytes.insert(self.path.clone(), len);
+            disk.unsynced_writes.remove(&self.path);
         }
         verdict.answer(())
     }
@@ -157,29 +168,58 @@ impl Disk {
         Ok(())
     }
 
-    /// Of the bytes that were not synced a part is there, and some of those may be what was on the disk before.
+    /// Of the bytes that were not synced a part is there: the first ones, and some of those may be what was on the disk
+    /// before; or of each write whatever the device took first.
     fn tear(&mut self, path: &Path, durable: u64) -> io::Result<()> {
+        let writes = self.unsynced_writes.remove(path).unwrap_or_default();
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let len = file.metadata()?.len();
         if len <= durable {
             return Ok(());
         }
-        let kept = durable + self.draw.below(len - durable + 1);
+        // The device may know the length of the file before its content.
+        let kept = match self.draw.below(2) {
+            0 => len,
+            _ => durable + self.draw.below(len - durable + 1),
+        };
         file.set_len(kept)?;
-        if kept > durable && self.draw.below(2) == 0 {
-            self.garble(&file, durable, kept)?;
+        match self.draw.below(4) {
+            _ if kept == durable => {}
+            0 => {}
+            1 => self.garble(&file, durable..kept)?,
+            _ => {
+                let mut bad = false;
+                for write in writes {
+                    let write = write.start.max(durable)..write.end.min(kept);
+                    if write.is_empty() {
+                        continue;
+                    }
+                    if self.draw.below(2) == 0 {
+                        self.garble(&file, write)?;
+                        bad = true;
+                    } else {
+                        // A later write is there, an earlier one is not.
+                        self.reordered += u64::from(bad);
+                    }
+                }
+            }
         }
         // What is there now is what is on the disk.
         self.durable_bytes.insert(path.to_owned(), kept);
         Ok(())
     }
 
-    /// From some place on the bytes are others: zeros, as of a block that was not written, or anything.
-    fn garble(&mut self, file: &File, from: u64, to: u64) -> io::Result<()> {
-        let at = from + self.draw.below(to - from);
-        let len = to - at;
+    /// From some place on, often the first one, the bytes are others: zeros, as of a block that was not written, or
+    /// anything.
+    fn garble(&mut self, file: &File, range: Range<u64>) -> io::Result<()> {
+        let whole = self.draw.below(2) == 0;
+        let at = if whole {
+            range.start
+        } else {
+            range.start + self.draw.below(range.end - range.start)
+        };
         let zeros = self.draw.below(2) == 0;
-        let bytes: Vec<u8> = (0..len)
+        let bytes: Vec<u8> = (at..range.end)
             .map(|_| {
                 if zeros {
                     0

@@ -5,9 +5,8 @@
 //! but for the deliberate bugs of [`Sabotage`], which prove that a simulation over this disk can fail.
 //!
 //! The journal reads past its `Files`, so the bytes lie in real files (best on a tmpfs) and what is durable is kept
-//! beside them. Not modelled: blocks of one unsynced group that reach the disk out of order (a good one behind a bad one
-//! is taken for damage by the journal, and the start is refused until a person accepts it), reads that fail, a disk that
-//! forgets what it synced, a page cache that forgets pages after a failed `fsync` (the journal is poisoned by one; the
+//! beside them. Writes of one file that were not synced reach the disk in any order, and any of them may be missing. Not
+//! modelled: reads that fail, a disk that forgets what it synced, a truncation that is forgotten, a page cache that forgets pages after a failed `fsync` (the journal is poisoned by one; the
 //! simulation opens it anew as it was).
 
 mod files;
@@ -15,6 +14,7 @@ mod pairs;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -75,6 +75,10 @@ struct Disk {
     sabotage: Option<Sabotage>,
     /// How much of each file is durable, in bytes.
     durable_bytes: BTreeMap<PathBuf, u64>,
+    /// Where writes since the last sync of each file went.
+    unsynced_writes: BTreeMap<PathBuf, Vec<Range<u64>>>,
+    /// Writes that a loss of power left behind one that it took.
+    reordered: u64,
     /// Names that came and went since the last sync of the directory, oldest first.
     directory: Vec<DirectoryChange>,
     /// Committed pairs, those that were flushed, and the commits between the two.
@@ -144,6 +148,8 @@ impl SimulatedDisk {
             dead: false,
             sabotage,
             durable_bytes: BTreeMap::new(),
+            unsynced_writes: BTreeMap::new(),
+            reordered: 0,
             directory: Vec::new(),
             pairs: BTreeMap::new(),
             flushed: BTreeMap::new(),
@@ -185,6 +191,12 @@ impl SimulatedDisk {
     #[must_use]
     pub fn faults(&self) -> u64 {
         self.lock().faults
+    }
+
+    /// Writes that a loss of power left behind one that it took, so far.
+    #[must_use]
+    pub fn reordered(&self) -> u64 {
+        self.lock().reordered
     }
 
     /// Tells the newest position that was accepted.

@@ -11,6 +11,7 @@ use super::*;
 fn header() -> BlockHeader {
     BlockHeader {
         entry_version: 1,
+        unsynced_before: 0,
         entries: 1,
         first_seq: Seq(1),
         first_accepted: Timestamp(NOON),

@@ -3,6 +3,7 @@
 mod damage;
 mod faults;
 mod forged;
+mod groups;
 mod roundtrip;
 mod torn;
 

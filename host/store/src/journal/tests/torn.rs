@@ -28,14 +28,16 @@ fn block_ends(dir: &Path) -> Vec<u64> {
     found.blocks.iter().map(scan::BlockRef::end_offset).collect()
 }
 
-/// Four blocks of five entries.
+/// Four blocks of five entries, each a group of its own.
 fn four_blocks() -> (tempfile::TempDir, Vec<u64>) {
     let temp = tempfile::tempdir().unwrap();
     let options = JournalOptions {
         block_raw_bytes: 4000,
         ..small()
     };
-    write(temp.path(), options, &entries(0..20));
+    for group in 0..4 {
+        write(temp.path(), options, &entries(group * 5..group * 5 + 5));
+    }
     let ends = block_ends(temp.path());
     assert_eq!(ends.len(), 4);
     (temp, ends)
