@@ -16,12 +16,15 @@ type Writes = BTreeMap<(String, String), Option<KvValue>>;
 #[derive(Clone, Debug, Default)]
 pub struct PendingKv(Arc<Mutex<Pending>>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Pending {
     writes: Writes,
     /// How much each plugin wrote.
     written: BTreeMap<String, Written>,
 }
+
+/// The writes of a batch up to some point.
+pub struct PendingMark(Pending);
 
 impl PendingKv {
     /// Remembers a write of the running batch.
@@ -35,6 +38,16 @@ impl PendingKv {
         written.keys += usize::from(replaced.is_none());
         written.bytes += size(&write.value);
         written.bytes -= replaced.map_or(0, |replaced| size(&replaced));
+    }
+
+    /// What is written so far, to go back to.
+    pub fn mark(&self) -> PendingMark {
+        PendingMark(self.lock().clone())
+    }
+
+    /// Forgets what was written since.
+    pub fn go_back(&self, mark: &PendingMark) {
+        *self.lock() = mark.0.clone();
     }
 
     /// The writes are committed.

@@ -64,8 +64,8 @@ pub const MAX_ENRICHMENTS_PER_ALERT: usize = 128;
 pub const MAX_ENRICHMENT_BYTES: usize = 64 * 1024;
 /// Longest stored text of an error (rule, plugin), in bytes.
 pub const MAX_ERROR_TEXT_BYTES: usize = 1024;
-/// Most positions of the journal that one command judges again: it is one atomic step.
-pub const MAX_REJUDGED_POSITIONS: u64 = 10_000;
+/// Most positions of the journal that one command judges again: it is one atomic step, and each alert may match 64 rules.
+pub const MAX_REJUDGED_POSITIONS: u64 = 128;
 /// Old versions of a rule that stay readable.
 pub const MAX_RULE_VERSIONS: usize = 1000;
 

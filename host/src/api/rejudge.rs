@@ -16,7 +16,12 @@ use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 
 /// Most positions of one request.
-const MAX_POSITIONS: u64 = 100 * MAX_REJUDGED_POSITIONS;
+const MAX_POSITIONS: u64 = 1_000_000;
+
+const _: () = assert!(
+    MAX_POSITIONS > MAX_REJUDGED_POSITIONS,
+    "a long range is several commands"
+);
 
 /// The routes of this module.
 pub fn routes() -> OpenApiRouter<Shared> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use donjon_core::Seq;
 use donjon_core::working::{Working, WorkingLimits};
 
+use super::pieces::MAX_FOUND_BYTES;
 use super::{RETRY, Worker, WorkerError};
 use crate::disk_space::Line;
 use crate::telemetry::Stage;
@@ -48,8 +49,7 @@ impl Worker {
             Ok(bytes) => bytes,
             Err(error) => {
                 // It counts the changes as committed.
-                self.working = Working::new(self.parts.state.reader().clone(), WorkingLimits::default());
-                self.parts.pending_kv.clear();
+                self.forget_changes();
                 return Err(error.into());
             }
         };
@@ -64,9 +64,18 @@ impl Worker {
         Ok(bytes)
     }
 
+    /// Begins anew on committed state: what the batch changed so far is not to be committed.
+    pub(super) fn forget_changes(&mut self) {
+        self.working = Working::new(self.parts.state.reader().clone(), WorkingLimits::default());
+        self.parts.pending_kv.clear();
+    }
+
     /// After the commit of a batch of so many entries: how many the next one may have.
-    pub(super) fn adapt_batches(&mut self, entries: usize, bytes: usize) {
-        self.batch_entries = next_batch_entries(self.batch_entries, entries, bytes, self.parts.max_batch_entries);
+    pub(super) fn adapt_batches(&mut self, entries: usize, committed_bytes: usize, found_bytes: usize) {
+        let most = self.parts.max_batch_entries;
+        let by_found = entries_within(entries, found_bytes, MAX_FOUND_BYTES);
+        let next = next_batch_entries(self.batch_entries, entries, committed_bytes, most);
+        self.batch_entries = next.min(by_found).max(1);
     }
 
     /// What derived state needs between batches.
@@ -99,9 +108,14 @@ impl Worker {
 /// and plugins, so the size of the last commit is the measure. Where batches end changes nothing (I10).
 const COMMIT_BYTES: usize = 3 << 20;
 
+/// How many entries come to at most so many bytes, if they are like these.
+fn entries_within(entries: usize, bytes: usize, most: usize) -> usize {
+    entries.saturating_mul(most).checked_div(bytes).unwrap_or(usize::MAX)
+}
+
 fn next_batch_entries(now: usize, entries: usize, bytes: usize, most: usize) -> usize {
     if bytes > COMMIT_BYTES {
-        (entries.saturating_mul(COMMIT_BYTES) / bytes).clamp(1, most.max(1))
+        entries_within(entries, bytes, COMMIT_BYTES).clamp(1, most.max(1))
     } else {
         now.saturating_mul(2).clamp(1, most.max(1))
     }

@@ -11,6 +11,7 @@ use donjon_core::state::StateView;
 use donjon_core::{Event, GroupKey, IncidentId, Object, TenantId, Timestamp};
 use donjon_runtime::PluginSet;
 
+use super::pieces::Load;
 use super::rule_sets::TenantRules;
 use super::stages::{self, Correlated, Found, Interrupted, Source, Stage};
 use super::{Worker, WorkerError, computed, policies, required};
@@ -105,20 +106,25 @@ pub(super) struct JudgedTenant {
 }
 
 impl Worker {
-    /// Asks the plugins about a batch; from the beginning if other plugins take over meanwhile.
+    /// Asks the plugins about a batch; from the beginning if other plugins take over meanwhile. None if they find more
+    /// than one commit is to hold.
     pub(super) fn judge_batch(
         &mut self,
         pending: &mut [Pending],
         now: Timestamp,
-    ) -> Result<Vec<JudgedTenant>, WorkerError> {
+        load: &mut Load,
+    ) -> Result<Option<Vec<JudgedTenant>>, WorkerError> {
+        let (before, followed) = (self.parts.pending_kv.mark(), load.clone());
         loop {
             required::wait_for_required(&self.parts)?;
             let plugins = self.parts.plugins.load_full();
-            match self.judge_tenants(&plugins, pending, now) {
-                Ok(judged) => return Ok(judged),
+            match self.judge_tenants(&plugins, pending, now, load) {
+                Ok(judged) => return Ok(Some(judged)),
                 Err(Interrupted::Ended(error)) => return Err(error),
+                Err(Interrupted::TooMuch) => return Ok(None),
                 Err(Interrupted::PluginsChanged) => {
-                    self.parts.pending_kv.clear();
+                    self.parts.pending_kv.go_back(&before);
+                    load.clone_from(&followed);
                     pending.iter_mut().for_each(Pending::begin_anew);
                 }
             }
@@ -130,6 +136,7 @@ impl Worker {
         plugins: &PluginSet,
         pending: &mut [Pending],
         now: Timestamp,
+        load: &mut Load,
     ) -> Result<Vec<JudgedTenant>, Interrupted> {
         let mut all = Vec::new();
         for tenant in tenants_of(pending) {
@@ -154,6 +161,7 @@ impl Worker {
                 stopping: &self.parts.stopping,
                 pause: &self.parts.pause,
                 last_good: &mut self.last_good,
+                load: &mut *load,
                 tenant: &tenant,
                 now,
             };

@@ -7,6 +7,7 @@ mod commit;
 mod computed;
 mod judging;
 mod patches;
+mod pieces;
 mod policies;
 mod rejudge;
 mod replay;
@@ -44,12 +45,13 @@ use crate::plugin_kv::PendingKv;
 use crate::telemetry::{Kind, Metrics, Stage};
 pub use checkpoints::CheckpointKeeper;
 use judging::Pending;
+use pieces::{Load, Returned};
 pub use policies::check as check_policies;
 #[cfg(test)]
 pub(crate) use replay::accepted as accepted_again;
 use required::LastGood;
 use rule_sets::TenantRules;
-use unstorable::{Judging, Refused, Tried, refused_record};
+use unstorable::{Judging, Tried, refused_record};
 
 /// How long the worker waits for work before it looks after other things.
 const IDLE: Duration = Duration::from_millis(200);
@@ -252,10 +254,7 @@ impl Worker {
     ) -> Result<(), WorkerError> {
         let mut progress = match command {
             Command::Rejudge { from, to, all } => {
-                // Old entries are settled once more; what it changes is told with the command.
-                self.working.begin_entry(&meta.tenant, meta.seq)?;
-                let range = rejudge::Range { from, to, all };
-                let judged = self.rejudge(&meta.tenant, &range, meta.accepted)?;
+                let judged = self.rejudge(meta, &rejudge::Range { from, to, all })?;
                 CommandProgress::Done(CommandOutcome::Rejudged(judged))
             }
             command => apply_command(&mut self.working, meta, command)?,
@@ -281,13 +280,14 @@ impl Worker {
         let bytes = bytes_of(&entries);
         match self.try_batch(entries, &Judging::ByPlugins)? {
             Tried::Applied => {}
-            Tried::Refused(refused) => self.apply_each(refused)?,
+            Tried::Refused(refused, why) => self.apply_each(refused, &why)?,
+            Tried::TooMuch(batch, entries) => self.apply_in_pieces(batch, entries)?,
         }
         self.parts.progress.release_bytes(bytes);
         Ok(())
     }
 
-    /// Applies a batch and commits it, unless the store refuses a record of it.
+    /// Applies a batch and commits it, unless the store refuses a record of it, or plugins find too much.
     fn try_batch(&mut self, entries: Vec<Accepted>, judging: &Judging) -> Result<Tried, WorkerError> {
         let started = Instant::now();
         let first = entries.first().map_or(Seq(0), |entry| entry.seq);
@@ -297,9 +297,18 @@ impl Worker {
         let metrics = Arc::clone(&self.parts.metrics);
         let admitted = metrics.stages.time(Stage::Admit, || self.admit_entries(entries))?;
         let (mut pending, waiters) = admitted;
+        let entries = pending.len() + waiters.len();
+        let mut load = Load::of(entries);
         match judging {
             Judging::ByPlugins => {
-                let judged = self.judge_batch(&mut pending, now)?;
+                self.count_followed(&pending, &mut load)?;
+                let judged = self.judge_batch(&mut pending, now, &mut load)?;
+                let Some(judged) = judged else {
+                    let fewer = load.fewer_entries().unwrap_or(1);
+                    self.batch_entries = fewer;
+                    self.forget_changes();
+                    return Ok(Tried::TooMuch(returned((first, last), pending, waiters), fewer));
+                };
                 let settle = || {
                     judged
                         .into_iter()
@@ -309,22 +318,12 @@ impl Worker {
             }
             Judging::ByNobody(why) => self.settle_unjudged(&mut pending, why)?,
         }
-        let entries = pending.len() + waiters.len();
-        let committed = self.commit(last);
-        if let Ok(bytes) = &committed {
-            self.adapt_batches(entries, *bytes);
-        }
-        if let Err(error) = committed {
-            let why = refused_record(error)?;
-            let events = pending.into_iter().map(|event| (event.event.seq, event.waiter));
-            let letters = waiters.into_iter().map(|(seq, waiter, _)| (seq, waiter));
-            let waiters = events.chain(letters).collect();
-            return Ok(Tried::Refused(Refused {
-                first,
-                last,
-                waiters,
-                why,
-            }));
+        match self.commit(last) {
+            Ok(bytes) => self.adapt_batches(entries, bytes, load.bytes()),
+            Err(error) => {
+                let why = refused_record(error)?;
+                return Ok(Tried::Refused(returned((first, last), pending, waiters), why));
+            }
         }
         self.count(&pending, started);
         answer(pending, waiters);
@@ -396,6 +395,17 @@ fn changes_rules(command: &Command) -> bool {
 
 /// An entry whose outcome is known: its position, who waits for it, and the outcome.
 type Settled = (Seq, Option<(Arc<crate::intake::Waiter>, usize)>, Applied);
+
+/// A batch that is not settled, with those who wait for it.
+fn returned((first, last): (Seq, Seq), pending: Vec<Pending>, letters: Vec<Settled>) -> Returned {
+    let events = pending.into_iter().map(|event| (event.event.seq, event.waiter));
+    let letters = letters.into_iter().map(|(seq, waiter, _)| (seq, waiter));
+    Returned {
+        first,
+        last,
+        waiters: events.chain(letters).collect(),
+    }
+}
 
 fn bytes_of(entries: &[Accepted]) -> u64 {
     entries.iter().map(|entry| entry.bytes).sum()

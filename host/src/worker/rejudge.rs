@@ -4,20 +4,23 @@
 use donjon_core::admit::{Admission, Dedup};
 use donjon_core::incident::MemberView;
 use donjon_core::limits::MAX_REJUDGED_POSITIONS;
+use donjon_core::settle::CommandMeta;
 use donjon_core::state::StateError;
-use donjon_core::{AlertState, Event, Seq, TenantId, Timestamp};
+use donjon_core::{AlertState, Event, Seq};
 
 use super::judging::Pending;
+use super::pieces::Load;
 use super::{Worker, WorkerError, replay};
 use crate::intake::Item;
 
-/// Entries and bytes read and judged at a time.
-const READ_ENTRIES: usize = 1024;
+/// Most positions of a command that an older version wrote.
+const MAX_STORED_POSITIONS: u64 = 10_000;
+/// Bytes read and judged at a time.
 const READ_BYTES: usize = 16 << 20;
 
 const _: () = assert!(
-    READ_ENTRIES as u64 <= MAX_REJUDGED_POSITIONS,
-    "a command reads in several steps"
+    MAX_REJUDGED_POSITIONS <= MAX_STORED_POSITIONS,
+    "what is written today is one atomic step"
 );
 
 /// What to judge again.
@@ -31,11 +34,32 @@ pub(super) struct Range {
 impl Worker {
     /// Judges the newest events of alerts again where they are in the range; answers how many. Changes are committed
     /// together with the command. An alert that had a newer event since was judged with that one.
-    pub(super) fn rejudge(&mut self, tenant: &TenantId, range: &Range, now: Timestamp) -> Result<u64, WorkerError> {
-        let to = range.to.0.min(range.from.0.saturating_add(MAX_REJUDGED_POSITIONS - 1));
+    ///
+    /// Older versions wrote longer ranges into one command; these are done in steps, each in a commit of its own with the
+    /// cursor before the command. Should the process die in between, what still fails is counted once more.
+    pub(super) fn rejudge(&mut self, meta: &CommandMeta, range: &Range) -> Result<u64, WorkerError> {
+        let to = range.to.0.min(range.from.0.saturating_add(MAX_STORED_POSITIONS - 1));
         let (mut next, mut count) = (range.from, 0);
         while next.0 <= to {
-            let read = self.parts.journal.read_from(next, READ_ENTRIES, READ_BYTES);
+            if next > range.from {
+                self.commit(self.parts.progress.applied())?;
+                self.wait_for_room()?;
+            }
+            let end = to.min(next.0.saturating_add(MAX_REJUDGED_POSITIONS - 1));
+            // Old entries are settled once more; what it changes is told with the command.
+            self.working.begin_entry(&meta.tenant, meta.seq)?;
+            count += self.rejudge_step(meta, (next, Seq(end)), range.all)?;
+            next = Seq(end).next();
+        }
+        Ok(count)
+    }
+
+    /// One atomic step.
+    fn rejudge_step(&mut self, meta: &CommandMeta, (from, to): (Seq, Seq), all: bool) -> Result<u64, WorkerError> {
+        let (mut next, mut count) = (from, 0);
+        while next <= to {
+            let most = usize::try_from(to.0 - next.0 + 1).unwrap_or(usize::MAX);
+            let read = self.parts.journal.read_from(next, most, READ_BYTES);
             let entries = read.map_err(|error| WorkerError::Journal(error.to_string()))?;
             let Some(last) = entries.last().map(|entry| entry.seq) else {
                 break;
@@ -43,12 +67,13 @@ impl Worker {
             next = last.next();
             let mut pending = Vec::new();
             for entry in entries {
-                if entry.seq.0 <= to && entry.tenant == *tenant {
-                    pending.extend(self.once_more(entry, range.all)?);
+                if entry.seq <= to && entry.tenant == meta.tenant {
+                    pending.extend(self.once_more(entry, all)?);
                 }
             }
             count += pending.len() as u64;
-            for judged in self.judge_batch(&mut pending, now)? {
+            let judged = self.judge_batch(&mut pending, meta.accepted, &mut Load::unbounded())?;
+            for judged in judged.unwrap_or_default() {
                 self.settle_judged(judged, &mut pending)?;
             }
         }

@@ -47,7 +47,7 @@ fn len_within(sizes: impl Iterator<Item = usize>, most: usize) -> usize {
 }
 
 /// About as many bytes as the JSON text of an alert has.
-fn bytes_of(object: &Object) -> usize {
+pub fn bytes_of(object: &Object) -> usize {
     object
         .iter()
         .map(|(key, value)| key.len() + bytes_of_value(value))

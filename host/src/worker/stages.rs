@@ -15,9 +15,10 @@ use donjon_core::{RuleId, TenantId, Timestamp};
 use donjon_runtime::{CorrelateOutcome, PluginCalls, PluginSet, Role};
 use tokio_util::sync::CancellationToken;
 
+use super::pieces::Load;
 use super::required::{Attempt, LastGood};
 use super::rule_sets::{InForce, Plan, TenantRules};
-use super::slices::Slices;
+use super::slices::{self, Slices};
 use super::{Pause, Pending, WorkerError, patches};
 use crate::json;
 use crate::line::LineStatus;
@@ -34,6 +35,8 @@ const FOREIGN: &str = "names a rule or policy that is not its own";
 pub enum Interrupted {
     /// Other plugins serve: the batch begins anew.
     PluginsChanged,
+    /// More is found than one commit is to hold: the batch is applied in pieces.
+    TooMuch,
     /// The worker ends.
     Ended(WorkerError),
 }
@@ -60,6 +63,8 @@ pub struct Stage<'a> {
     pub pause: &'a Pause,
     /// What required plugins judged last.
     pub last_good: &'a mut LastGood,
+    /// How much plugins found on the batch so far.
+    pub load: &'a mut Load,
     /// Whose alerts.
     pub tenant: &'a TenantId,
     /// Batch time.
@@ -226,6 +231,7 @@ impl Stage<'_> {
                     }
                     let foreign = correlated.take(plugin, &plan.in_force, outcome.findings, first);
                     self.note_dropped(plugin.as_ref(), FOREIGN, foreign);
+                    self.weigh(&correlated.verdicts, first, slice)?;
                 }
                 self.take_writes(plugin.as_ref(), outcome.kv_writes, &mut correlated.kv_writes);
                 first += slice.len();
@@ -237,6 +243,22 @@ impl Stage<'_> {
             }
         }
         Ok(correlated)
+    }
+
+    /// Counts what was found on a slice whose first alert has this position.
+    fn weigh(&mut self, verdicts: &[Vec<Found>], first: usize, slice: &[&mut Pending]) -> Result<(), Interrupted> {
+        for (found, event) in verdicts.iter().skip(first).zip(slice) {
+            // By all plugins so far: where there are several, this errs to the safe side.
+            let alert_bytes = match found.is_empty() {
+                true => 0,
+                false => slices::bytes_of(&event.event.alert.attributes),
+            };
+            self.load.add(found, alert_bytes);
+        }
+        match self.load.fewer_entries() {
+            Some(_) => Err(Interrupted::TooMuch),
+            None => Ok(()),
+        }
     }
 
     /// One call; without rules in force every alert has failed.

@@ -77,11 +77,11 @@ impl PluginCalls for Writer {
     }
 }
 
-fn tenant() -> TenantId {
+pub(super) fn tenant() -> TenantId {
     TenantId::from("t")
 }
 
-fn alert(fingerprint: &str) -> NewEntry {
+pub(super) fn alert(fingerprint: &str) -> NewEntry {
     let document = serde_json::json!({
         "id": fingerprint, "name": "n", "fingerprint": fingerprint, "status": "firing", "severity": "low",
         "source": ["s"], "lastReceived": "2026-11-21T10:00:00.000Z",
@@ -101,14 +101,6 @@ fn alert(fingerprint: &str) -> NewEntry {
 
 /// Applies a journal with these entries into a state, in batches of at most so many.
 fn replay(entries: &[NewEntry], state: State, max_batch_entries: usize) -> Arc<State> {
-    let temp = tempfile::tempdir().unwrap();
-    std::fs::create_dir(temp.path().join("journal")).unwrap();
-    let (mut journal, _) = Journal::open(temp.path().join("journal"), JournalOptions::default()).unwrap();
-    journal.append(entries).unwrap();
-    journal.sync().unwrap();
-    let (state, metrics) = (Arc::new(state), Arc::new(Metrics::default()));
-    let disk_space = DiskSpace::new(temp.path().to_owned(), 0);
-    let checkpoints = Checkpoints::open(temp.path().join("checkpoints")).unwrap();
     let writer = Writer(Description {
         name: "writer".to_owned(),
         version: "1".to_owned(),
@@ -118,7 +110,30 @@ fn replay(entries: &[NewEntry], state: State, max_batch_entries: usize) -> Arc<S
         takes_rules: false,
         policies: Vec::new(),
     });
-    let plugins = Arc::new(ArcSwap::from_pointee(PluginSet::default().with(Arc::new(writer))));
+    replay_by(
+        entries,
+        state,
+        max_batch_entries,
+        PluginSet::default().with(Arc::new(writer)),
+    )
+}
+
+/// The same, judged by these plugins.
+pub(super) fn replay_by(
+    entries: &[NewEntry],
+    state: State,
+    max_batch_entries: usize,
+    plugins: PluginSet,
+) -> Arc<State> {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::create_dir(temp.path().join("journal")).unwrap();
+    let (mut journal, _) = Journal::open(temp.path().join("journal"), JournalOptions::default()).unwrap();
+    journal.append(entries).unwrap();
+    journal.sync().unwrap();
+    let (state, metrics) = (Arc::new(state), Arc::new(Metrics::default()));
+    let disk_space = DiskSpace::new(temp.path().to_owned(), 0);
+    let checkpoints = Checkpoints::open(temp.path().join("checkpoints")).unwrap();
+    let plugins = Arc::new(ArcSwap::from_pointee(plugins));
     let line = Arc::new(LineStatus::new(BTreeMap::new(), Arc::clone(&plugins)));
     let parts = WorkerParts {
         state: Arc::clone(&state),

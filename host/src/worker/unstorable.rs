@@ -5,7 +5,6 @@
 //! The batch is read back from the journal and applied entry by entry; an entry that is refused alone is applied again
 //! without what plugins made of it; one that is refused even then becomes a dead letter with the reason.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use donjon_core::Seq;
@@ -14,6 +13,7 @@ use donjon_core::limits::MAX_ERROR_TEXT_BYTES;
 use donjon_core::text::one_line;
 use donjon_store::{CommitError, Entry};
 
+use super::pieces::Returned;
 use super::{Worker, WorkerError, replay, settle_waiter};
 use crate::intake::{Accepted, Applied, Item, Waiter};
 
@@ -33,19 +33,10 @@ pub(super) enum Judging {
 pub(super) enum Tried {
     /// It is committed.
     Applied,
-    /// The store refused a record of it. Nothing is changed.
-    Refused(Refused),
-}
-
-/// A batch that was refused.
-pub(super) struct Refused {
-    /// Its entries.
-    pub(super) first: Seq,
-    pub(super) last: Seq,
-    /// Who waits for them.
-    pub(super) waiters: HashMap<Seq, Waiting>,
-    /// Which record, and why.
-    pub(super) why: String,
+    /// The store refused a record of it, for this reason. Nothing is changed.
+    Refused(Returned, String),
+    /// Plugins found too much for one commit: so many entries may be applied at a time. Nothing is changed.
+    TooMuch(Returned, usize),
 }
 
 /// The reason, if it is a record that cannot be stored; other failures are the store's.
@@ -60,12 +51,11 @@ pub(super) fn refused_record(error: WorkerError) -> Result<String, WorkerError> 
 
 impl Worker {
     /// Applies the entries of a refused batch one by one.
-    pub(super) fn apply_each(&mut self, mut refused: Refused) -> Result<(), WorkerError> {
+    pub(super) fn apply_each(&mut self, mut refused: Returned, why: &str) -> Result<(), WorkerError> {
         tracing::error!(
             first = refused.first.0,
             last = refused.last.0,
-            "a batch cannot be stored, applying its entries one by one: {}",
-            refused.why
+            "a batch cannot be stored, applying its entries one by one: {why}"
         );
         let mut seq = refused.first;
         while seq <= refused.last {
@@ -84,25 +74,24 @@ impl Worker {
 
     fn apply_alone(&mut self, entry: Accepted) -> Result<(), WorkerError> {
         let seq = entry.seq;
-        let Tried::Refused(mut refused) = self.try_batch(vec![entry], &Judging::ByPlugins)? else {
+        let Tried::Refused(mut refused, why) = self.try_batch(vec![entry], &Judging::ByPlugins)? else {
             return Ok(());
         };
         let waiter = refused.waiters.remove(&seq).flatten();
         let Some(again) = self.entry_again(seq, waiter)? else {
             return Ok(());
         };
-        let reason = format!("applied without plugins: {}", refused.why);
-        let Tried::Refused(mut refused) = self.try_batch(vec![again], &Judging::ByNobody(reason))? else {
+        let reason = format!("applied without plugins: {why}");
+        let Tried::Refused(mut refused, why) = self.try_batch(vec![again], &Judging::ByNobody(reason))? else {
             tracing::error!(
                 seq = seq.0,
-                "alert cannot be stored with what plugins made of it: {}",
-                refused.why
+                "alert cannot be stored with what plugins made of it: {why}"
             );
             return Ok(());
         };
         let waiter = refused.waiters.remove(&seq).flatten();
         match self.entry_again(seq, waiter)? {
-            Some(entry) => self.put_aside(entry, &refused.why),
+            Some(entry) => self.put_aside(entry, &why),
             None => Ok(()),
         }
     }
