@@ -1,13 +1,17 @@
 //! RFC 3339 in and out. Knows no clock.
 
 use donjon_core::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
+
+/// Three digits of a second, always: what the reference prints, and it sorts as text.
+static PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 
 /// `YYYY-MM-DDTHH:MM:SS.mmmZ`.
 pub fn format(at: Timestamp) -> String {
     let ms = i64::try_from(at.0).unwrap_or(i64::MAX);
     match jiff::Timestamp::from_millisecond(ms) {
-        Ok(at) => at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+        Ok(at) => PRINTER.timestamp_to_string(&at),
         Err(_) => format!("{ms}"),
     }
 }

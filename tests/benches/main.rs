@@ -1,6 +1,6 @@
 //! `make bench`: drives the built server with the reference workload, and, in the same run, an Alertmanager with the same
 //! alerts. Prints one Markdown table with everything needed to read it; asserts nothing about time. A word as argument
-//! runs only the rows whose name contains it: `donjon-bench operator`.
+//! runs only the rows whose name contains it, or the ones that are called so to the letter: `donjon-bench operator`.
 
 mod cases;
 mod connections;
@@ -32,7 +32,10 @@ fn main() -> anyhow::Result<()> {
     );
     println!("Binary: {}.\n", files::donjon().display());
     println!("{}", Figures::HEADER);
-    for case in cases::all().iter().filter(|case| case.who.contains(&wanted)) {
+    let all = cases::all();
+    let exact = all.iter().any(|case| case.who == wanted);
+    let is_wanted = |case: &&Case| case.who == wanted || (!exact && case.who.contains(&wanted));
+    for case in all.iter().filter(is_wanted) {
         println!("{}", donjon(case)?);
     }
     if "Alertmanager".contains(&wanted) {

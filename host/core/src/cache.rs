@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use foldhash::fast::RandomState;
+
 use crate::state::StateError;
 
 /// What a generation of a cache may hold before it gets old.
@@ -24,11 +26,10 @@ pub(crate) trait Weighed {
 /// Two generations: what was not touched for a whole generation is forgotten. Changed records are never forgotten
 /// before `clean`.
 pub(crate) struct Cache<K, V> {
-    hot: HashMap<K, Kept<V>>,
-    cold: HashMap<K, Kept<V>>,
+    hot: HashMap<K, Kept<V>, RandomState>,
+    cold: HashMap<K, Kept<V>, RandomState>,
     hot_bytes: usize,
     changed: Vec<K>,
-    marks: HashMap<K, ()>,
     capacity: Capacity,
 }
 
@@ -36,6 +37,8 @@ struct Kept<V> {
     value: V,
     /// As it was weighed last: when it came, and after each batch that changed it.
     bytes: usize,
+    /// Whether it is among the changed ones.
+    changed: bool,
 }
 
 fn weigh<K, V: Weighed>(value: &V) -> usize {
@@ -46,11 +49,10 @@ fn weigh<K, V: Weighed>(value: &V) -> usize {
 impl<K: Clone + Eq + Hash, V: Weighed> Cache<K, V> {
     pub(crate) fn new(capacity: Capacity) -> Self {
         Cache {
-            hot: HashMap::new(),
-            cold: HashMap::new(),
+            hot: HashMap::default(),
+            cold: HashMap::default(),
             hot_bytes: 0,
             changed: Vec::new(),
-            marks: HashMap::new(),
             capacity,
         }
     }
@@ -67,6 +69,7 @@ impl<K: Clone + Eq + Hash, V: Weighed> Cache<K, V> {
                 None => read()?.map(|value| Kept {
                     bytes: weigh::<K, V>(&value),
                     value,
+                    changed: false,
                 }),
             };
             if let Some(kept) = kept {
@@ -79,37 +82,40 @@ impl<K: Clone + Eq + Hash, V: Weighed> Cache<K, V> {
 
     /// A record that was loaded, to be changed.
     pub(crate) fn changing(&mut self, key: &K) -> Option<&mut V> {
-        if !self.hot.contains_key(key) {
-            return None;
+        let kept = self.hot.get_mut(key)?;
+        if !kept.changed {
+            kept.changed = true;
+            self.changed.push(key.clone());
         }
-        self.mark(key);
-        self.hot.get_mut(key).map(|kept| &mut kept.value)
+        Some(&mut kept.value)
     }
 
     /// A new or changed record.
     pub(crate) fn put(&mut self, key: K, value: V) {
-        self.mark(&key);
         self.cold.remove(&key);
         let bytes = weigh::<K, V>(&value);
         self.hot_bytes += bytes;
-        if let Some(before) = self.hot.insert(key, Kept { value, bytes }) {
+        let kept = Kept {
+            value,
+            bytes,
+            changed: true,
+        };
+        let before = self.hot.insert(key.clone(), kept);
+        if let Some(before) = &before {
             self.hot_bytes = self.hot_bytes.saturating_sub(before.bytes);
         }
-    }
-
-    fn mark(&mut self, key: &K) {
-        if self.marks.insert(key.clone(), ()).is_none() {
-            self.changed.push(key.clone());
+        if !before.is_some_and(|before| before.changed) {
+            self.changed.push(key);
         }
     }
 
     /// The changed records in the order of their first change, all clean afterwards.
     pub(crate) fn clean<T>(&mut self, mut take: impl FnMut(&K, &V) -> T) -> Vec<T> {
-        self.marks.clear();
         let changed = std::mem::take(&mut self.changed);
         let mut taken = Vec::with_capacity(changed.len());
         for key in &changed {
             if let Some(kept) = self.hot.get_mut(key) {
+                kept.changed = false;
                 taken.push(take(key, &kept.value));
                 let bytes = weigh::<K, V>(&kept.value);
                 self.hot_bytes = (self.hot_bytes + bytes).saturating_sub(kept.bytes);
@@ -134,7 +140,7 @@ mod tests {
         }
     }
 
-    fn bytes(generation: &HashMap<u32, Kept<String>>) -> usize {
+    fn bytes(generation: &HashMap<u32, Kept<String>, RandomState>) -> usize {
         generation.values().map(|kept| weigh::<u32, String>(&kept.value)).sum()
     }
 

@@ -68,6 +68,11 @@ impl Object {
         Some(self.0.remove(at).1)
     }
 
+    /// Removes the members whose names do not pass.
+    pub fn retain(&mut self, mut passes: impl FnMut(&str) -> bool) {
+        self.0.retain(|(name, _)| passes(name));
+    }
+
     /// Members in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value))

@@ -59,7 +59,7 @@ pub fn to_json(shown: Shown<'_>, entry: Option<Entry>, incidents: &[String]) -> 
             document,
             ..
         }) => {
-            let attributes = match tree::parse(&document) {
+            let attributes = match tree::parse_bytes(&document) {
                 Ok(Value::Object(attributes)) => attributes,
                 _ => Object::new(),
             };
@@ -109,7 +109,7 @@ fn remembered(state: &AlertState) -> Object {
 fn lay_over(attributes: &mut Object, state: &AlertState) {
     for (path, value) in &state.enrichments {
         let keys = split_path(path);
-        match value.as_ref().and_then(|text| tree::parse(text.as_bytes()).ok()) {
+        match value.as_ref().and_then(|text| tree::parse(text).ok()) {
             Some(value) => {
                 attributes.set_at(&keys, value);
             }

@@ -56,20 +56,18 @@ impl From<BodyError> for ApiError {
     }
 }
 
-/// One item of a body: its text, or that of a line that is not even JSON.
-#[derive(Debug, PartialEq, Eq)]
-pub enum RawItem<'a> {
-    /// One JSON value, not yet looked into.
-    Json(&'a str),
-    /// Something else, and why.
-    Broken(&'a str, String),
-}
-
 /// A body as text. Bytes that are no UTF-8 are question marks in it, one for each, so that what is around them can still
 /// be taken apart; where they were is asked of the original.
-pub struct BodyText {
-    original: Bytes,
-    replaced: Option<String>,
+pub enum BodyText {
+    /// It is text.
+    Text(String),
+    /// Some of it is not.
+    Replaced {
+        /// As it came.
+        original: Bytes,
+        /// As long as the original.
+        text: String,
+    },
 }
 
 impl BodyText {
@@ -78,46 +76,44 @@ impl BodyText {
     /// # Errors
     /// When there is no memory for a copy; one is made only of what is not UTF-8.
     pub fn new(original: Bytes, in_flight: &InFlight) -> Result<BodyText, NoRoom> {
-        if std::str::from_utf8(&original).is_ok() {
-            return Ok(BodyText {
-                original,
-                replaced: None,
-            });
-        }
+        // Nothing is copied where nobody else holds the bytes.
+        let original = match String::from_utf8(original.into()) {
+            Ok(text) => return Ok(BodyText::Text(text)),
+            Err(error) => error.into_bytes(),
+        };
         in_flight.take(original.len() as u64)?;
-        let mut replaced = String::with_capacity(original.len());
+        let mut text = String::with_capacity(original.len());
         for chunk in original.utf8_chunks() {
-            replaced.push_str(chunk.valid());
-            replaced.extend(chunk.invalid().iter().map(|_| '?'));
+            text.push_str(chunk.valid());
+            text.extend(chunk.invalid().iter().map(|_| '?'));
         }
-        Ok(BodyText {
-            original,
-            replaced: Some(replaced),
+        Ok(BodyText::Replaced {
+            original: original.into(),
+            text,
         })
     }
 
     /// The text; a byte-order mark is not part of it.
     pub fn text(&self) -> &str {
-        let text = match &self.replaced {
-            Some(replaced) => replaced,
-            // It was looked at when this was made.
-            None => std::str::from_utf8(&self.original).unwrap_or_default(),
-        };
+        let (BodyText::Text(text) | BodyText::Replaced { text, .. }) = self;
         text.strip_prefix('\u{feff}').unwrap_or(text)
     }
 
     /// The bytes that a part of the text was.
     pub fn bytes_of<'a>(&'a self, part: &'a str) -> &'a [u8] {
-        let Some(replaced) = &self.replaced else {
+        let BodyText::Replaced { original, text } = self else {
             return part.as_bytes();
         };
-        let begin = part.as_ptr().addr().saturating_sub(replaced.as_ptr().addr());
-        self.original.get(begin..begin + part.len()).unwrap_or(part.as_bytes())
+        let begin = part.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+        original.get(begin..begin + part.len()).unwrap_or(part.as_bytes())
     }
 
     /// Whether a part of the text is what was sent.
     pub fn is_utf8(&self, part: &str) -> bool {
-        self.replaced.is_none() || self.bytes_of(part) == part.as_bytes()
+        match self {
+            BodyText::Text(_) => true,
+            BodyText::Replaced { .. } => self.bytes_of(part) == part.as_bytes(),
+        }
     }
 }
 
@@ -163,18 +159,18 @@ fn bounded(mut reader: impl Read, max_bytes: usize, in_flight: &InFlight) -> Res
     }
 }
 
-/// Splits a body into items. Lines are split only where the content type says so (`application/x-ndjson`), or where a
-/// first object is followed by another on a line of its own.
+/// Splits a body into items: texts not yet looked into. Lines are split only where the content type says so
+/// (`application/x-ndjson`), or where a first object is followed by another on a line of its own; a line may be anything.
 ///
 /// # Errors
 /// When the body as a whole is not of a known shape, or has too many items.
-pub fn split(body: &str, ndjson: bool, max_items: usize) -> Result<Vec<RawItem<'_>>, BodyError> {
+pub fn split(body: &str, ndjson: bool, max_items: usize) -> Result<Vec<&str>, BodyError> {
     match first_byte(body) {
         None => Err(BodyError::Json("the body is empty".into())),
         _ if ndjson => lines(body, max_items),
-        Some(b'[') => Ok(elements(body, max_items)?.into_iter().map(RawItem::Json).collect()),
+        Some(b'[') => elements(body, max_items),
         Some(b'{') => match serde_json::from_str::<&RawValue>(body) {
-            Ok(raw) => Ok(vec![RawItem::Json(raw.get())]),
+            Ok(raw) => Ok(vec![raw.get()]),
             Err(error) if is_trailing_object(body, &error) => lines(body, max_items),
             Err(error) => Err(BodyError::Json(format!(
                 "{error} (lines of JSON are taken apart with content-type: application/x-ndjson)"
@@ -252,7 +248,7 @@ fn is_trailing_object(body: &str, error: &serde_json::Error) -> bool {
         && body.contains('\n')
 }
 
-fn lines(body: &str, max_items: usize) -> Result<Vec<RawItem<'_>>, BodyError> {
+fn lines(body: &str, max_items: usize) -> Result<Vec<&str>, BodyError> {
     let mut items = Vec::new();
     for line in body.split('\n') {
         let line = line.trim_ascii();
@@ -262,10 +258,7 @@ fn lines(body: &str, max_items: usize) -> Result<Vec<RawItem<'_>>, BodyError> {
         if items.len() >= max_items {
             return Err(BodyError::TooMany(max_items));
         }
-        items.push(match serde_json::from_str::<&RawValue>(line) {
-            Ok(_) => RawItem::Json(line),
-            Err(error) => RawItem::Broken(line, format!("malformed JSON: {error}")),
-        });
+        items.push(line);
     }
     Ok(items)
 }
@@ -278,29 +271,20 @@ mod tests {
 
     fn check(body: &str, ndjson: bool, expected: Result<&[&str], &str>) {
         match (split(body, ndjson, 3), expected) {
-            (Ok(items), Ok(expected)) => {
-                let shown: Vec<String> = items
-                    .iter()
-                    .map(|item| match item {
-                        RawItem::Json(raw) => (*raw).to_owned(),
-                        RawItem::Broken(raw, _) => format!("!{raw}"),
-                    })
-                    .collect();
-                assert_eq!(shown, expected, "{body}");
-            }
+            (Ok(items), Ok(expected)) => assert_eq!(items, expected, "{body}"),
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{body}: {error}"),
             (got, _) => panic!("{body}: {got:?}"),
         }
     }
 
     #[test]
-    fn bodies_split_into_items_and_bad_lines_stay_alone() {
+    fn bodies_split_into_items_and_lines_are_left_as_they_are() {
         check(r#"{"a":1}"#, false, Ok(&[r#"{"a":1}"#]));
         check(r#" [{"a":1}, {"b":[2]}]"#, false, Ok(&[r#"{"a":1}"#, r#"{"b":[2]}"#]));
         check(
             "{\"a\":1}\n{bad\n\n{\"b\":2}\n",
             true,
-            Ok(&[r#"{"a":1}"#, "!{bad", r#"{"b":2}"#]),
+            Ok(&[r#"{"a":1}"#, "{bad", r#"{"b":2}"#]),
         );
         check("{\"a\":1}\n{\"b\":2}", false, Ok(&[r#"{"a":1}"#, r#"{"b":2}"#]));
         check("[1,2,3,4,5,6", false, Err("more alerts than"));
@@ -363,9 +347,7 @@ mod tests {
         let items = split(body.text(), false, 9).unwrap();
         let shown: Vec<(&[u8], bool)> = items
             .iter()
-            .map(|item| match item {
-                RawItem::Json(text) | RawItem::Broken(text, _) => (body.bytes_of(text), body.is_utf8(text)),
-            })
+            .map(|text| (body.bytes_of(text), body.is_utf8(text)))
             .collect();
         assert_eq!(
             shown,
@@ -375,9 +357,9 @@ mod tests {
             ]
         );
         let marked = BodyText::new(Bytes::from_static(b"\xef\xbb\xbf{\"a\":1}"), &in_flight).unwrap();
-        assert_eq!(split(marked.text(), false, 9).unwrap(), [RawItem::Json("{\"a\":1}")]);
+        assert_eq!(split(marked.text(), false, 9).unwrap(), ["{\"a\":1}"]);
         let marked = BodyText::new(Bytes::from_static(b"\xef\xbb\xbf[\"\xff\"]"), &in_flight).unwrap();
         let items = split(marked.text(), false, 9).unwrap();
-        assert!(matches!(items[..], [RawItem::Json(text)] if marked.bytes_of(text) == b"\"\xff\""));
+        assert!(matches!(items[..], [text] if marked.bytes_of(text) == b"\"\xff\""));
     }
 }

@@ -58,7 +58,7 @@ pub fn ingest_body(data: &[u8]) {
         _ => None,
     });
     for new in alerts {
-        let document = json::parse(&new.document);
+        let document = json::parse_bytes(&new.document);
         let attributes = match document {
             Ok(Value::Object(attributes)) => attributes,
             _ => Default::default(),

@@ -31,7 +31,7 @@ use crate::intake::{Item, NewAlert};
 use crate::json;
 use crate::telemetry::{Kind, Stage};
 use answer::Told;
-use body::{BodyError, BodyText, RawItem};
+use body::{BodyError, BodyText};
 use providers::{NotUnfolded, Place, Provider, Unfolded};
 
 /// Largest document of one alert, and most bytes of a bad item that are kept with its dead letter. Well below what one
@@ -230,7 +230,7 @@ fn read(
         told: Vec::with_capacity(items.len()),
     };
     for item in items {
-        reading.item(&item)?;
+        reading.item(item)?;
     }
     Ok(Parsed {
         items: reading.items,
@@ -267,11 +267,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn item(&mut self, item: &RawItem<'_>) -> Result<(), BodyError> {
-        let text = match item {
-            RawItem::Broken(text, reason) => return self.bad(text, reason.clone()),
-            RawItem::Json(text) => text,
-        };
+    fn item(&mut self, text: &str) -> Result<(), BodyError> {
         let room = self.max_items.saturating_sub(self.items.len());
         match self.origin.provider.unfold(text, room) {
             Ok(Unfolded::Itself(text)) => self.alert(text, Place::Alone),
@@ -348,7 +344,7 @@ fn good(alert: NewAlert) -> (Item, Told) {
 }
 
 fn new_alert(text: &str, place: Place, origin: &Origin) -> Result<NewAlert, String> {
-    let object = match (json::parse(text.as_bytes()), place) {
+    let object = match (json::parse(text), place) {
         (Ok(Value::Object(object)), _) => object,
         (Ok(_), Place::Alone) => return Err("alert must be a JSON object".into()),
         (Ok(_), Place::InList) => return Err("each of alerts must be an object".into()),

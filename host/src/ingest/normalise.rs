@@ -13,21 +13,24 @@ use crate::{json, time};
 const UNKNOWN_NAME: &str = "unknown alert name";
 
 /// Fields that the server computes; what a sender puts there is dropped.
-const COMPUTED: [&str; 13] = [
-    "event_id",
-    "firingCounter",
-    "unresolvedCounter",
-    "firingStartTime",
-    "firingStartTimeSinceLastResolved",
-    "isFullDuplicate",
-    "isPartialDuplicate",
-    "duplicateReason",
-    "pushed",
-    "alert_hash",
-    "enriched_fields",
-    "apiKeyRef",
-    "deletedAt",
-];
+fn is_computed(field: &str) -> bool {
+    matches!(
+        field,
+        "event_id"
+            | "firingCounter"
+            | "unresolvedCounter"
+            | "firingStartTime"
+            | "firingStartTimeSinceLastResolved"
+            | "isFullDuplicate"
+            | "isPartialDuplicate"
+            | "duplicateReason"
+            | "pushed"
+            | "alert_hash"
+            | "enriched_fields"
+            | "apiKeyRef"
+            | "deletedAt"
+    )
+}
 
 /// Fields that are text or null.
 const TEXTS: [&str; 9] = [
@@ -86,9 +89,7 @@ pub fn normalise(attributes: Object, given: Given<'_>) -> Result<Alert, Invalid>
 
 /// Fills what an alert must have.
 fn read(mut attributes: Object, given: Given<'_>) -> Result<Alert, Invalid> {
-    for key in COMPUTED {
-        attributes.remove(key);
-    }
+    attributes.retain(|field| !is_computed(field));
     let id_generated = fill_id_and_name(&mut attributes)?;
     let (status, severity) = enumerations(&mut attributes);
     let last_received = last_received(&mut attributes, given.now)?;
@@ -352,7 +353,7 @@ fn fingerprint(attributes: &mut Object, overriding: Option<&str>) -> Result<Fing
         (None, Some(_)) => return Err(invalid("fingerprint", "must be text")),
     };
     let text = match supplied.filter(|text| !text.is_empty()) {
-        Some(text) => text.chars().take(MAX_FINGERPRINT_CHARS).collect(),
+        Some(text) => first_chars(text, MAX_FINGERPRINT_CHARS),
         None => match attributes.get("name").and_then(Value::as_text) {
             Some(name) if !name.is_empty() => fingerprint_of_name(name),
             _ => hex(&Sha256::digest(json::object_to_vec(attributes))),
@@ -362,12 +363,22 @@ fn fingerprint(attributes: &mut Object, overriding: Option<&str>) -> Result<Fing
     Ok(Fingerprint::from(text))
 }
 
+fn first_chars(mut text: String, chars: usize) -> String {
+    // A text of so many bytes has no more characters; few are longer.
+    if text.len() > chars
+        && let Some((end, _)) = text.char_indices().nth(chars)
+    {
+        text.truncate(end);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(input: &str, expected: Result<&str, &str>) {
-        let Value::Object(object) = json::parse(input.as_bytes()).unwrap() else {
+        let Value::Object(object) = json::parse(input).unwrap() else {
             panic!("not an object: {input}")
         };
         let now = Timestamp(1_764_000_000_000);
@@ -423,7 +434,7 @@ mod tests {
 
     #[test]
     fn what_was_normalised_is_read_back_unchanged() {
-        let text = br#"{"name":"h3","severity":"high","source":["a","b"],"labels":{"n":5}}"#;
+        let text = r#"{"name":"h3","severity":"high","source":["a","b"],"labels":{"n":5}}"#;
         let Value::Object(object) = json::parse(text).unwrap() else {
             panic!("an object")
         };

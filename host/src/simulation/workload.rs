@@ -124,7 +124,7 @@ impl Workload {
             body["lastReceived"] = json!(crate::time::format(said_at));
             body["id"] = json!(format!("id-{}", dice.below(4)));
         }
-        let Ok(Value::Object(attributes)) = json::parse(body.to_string().as_bytes()) else {
+        let Ok(Value::Object(attributes)) = json::parse(&body.to_string()) else {
             panic!("an alert is an object: {body}");
         };
         let given = Given {

@@ -61,7 +61,7 @@ fn apply_one(event: &mut Pending, path: &str, text: Option<String>) -> Result<()
         event.enrichments.push((path.to_owned(), None));
         return Ok(());
     };
-    let value = json::parse(text.as_bytes()).map_err(|error| format!("value is not JSON: {error}"))?;
+    let value = json::parse(&text).map_err(|error| format!("value is not JSON: {error}"))?;
     fits(first, nested, Some(&value))?;
     match attributes.set_at(&keys, value) {
         SetOutcome::Set => event.enrichments.push((path.to_owned(), Some(text))),
@@ -116,7 +116,7 @@ mod tests {
     fn a_patch_may_not_break_the_shape_of_an_alert() {
         let check = |path: &str, json: Option<&str>, fine: bool| {
             let keys = split_path(path);
-            let value = json.map(|text| crate::json::parse(text.as_bytes()).unwrap());
+            let value = json.map(|text| crate::json::parse(text).unwrap());
             let got = fits(&keys[0], keys.len() > 1, value.as_ref());
             assert_eq!(got.is_ok(), fine, "{path} {json:?}: {got:?}");
         };

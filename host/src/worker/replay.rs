@@ -75,7 +75,7 @@ pub(crate) fn accepted(entry: Entry) -> Option<Accepted> {
             document,
             id_generated,
         } => {
-            let alert = match json::parse(&document) {
+            let alert = match json::parse_bytes(&document) {
                 Ok(Value::Object(attributes)) => normalise::reread(attributes, &provider, id_generated)
                     .inspect_err(
                         |error| tracing::error!(seq = entry.seq.0, %error, "journal entry is no alert; skipped"),

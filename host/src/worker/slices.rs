@@ -85,7 +85,7 @@ mod tests {
             vec!["1.5"; 100].join(","),
             "x".repeat(1_000)
         );
-        let Ok(Value::Object(object)) = crate::json::parse(text.as_bytes()) else {
+        let Ok(Value::Object(object)) = crate::json::parse(&text) else {
             panic!("an object");
         };
         let weight = bytes_of(&object);

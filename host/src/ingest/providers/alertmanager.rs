@@ -109,7 +109,7 @@ mod tests {
     use crate::json;
 
     fn object(text: &str) -> Object {
-        match json::parse(text.as_bytes()).unwrap() {
+        match json::parse(text).unwrap() {
             Value::Object(object) => object,
             other => panic!("not an object: {other:?}"),
         }

@@ -63,7 +63,7 @@ mod tests {
     use crate::json;
 
     fn check(body: &str, expected: Result<&str, &str>) {
-        let Value::Object(object) = json::parse(body.as_bytes()).unwrap() else {
+        let Value::Object(object) = json::parse(body).unwrap() else {
             panic!("not an object: {body}")
         };
         let alert = if object.get("labels").is_some() {
