@@ -288,6 +288,11 @@ impl<'de, const MAY_HOLD_NUL: bool> Deserialize<'de> for Key<MAY_HOLD_NUL> {
     }
 }
 
+/// The text without NUL characters, as every text of a document that is parsed.
+pub fn without_nul(text: &str) -> String {
+    owned::<true>(text)
+}
+
 fn owned<const MAY_HOLD_NUL: bool>(text: &str) -> String {
     if MAY_HOLD_NUL && text.contains('\0') {
         text.replace('\0', "")

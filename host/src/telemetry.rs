@@ -86,6 +86,8 @@ pub struct Metrics {
     pub checkpoint_seq: Gauge<i64, AtomicI64>,
     /// Damaged places of the journal that were met since the start.
     pub journal_damage: Gauge<i64, AtomicI64>,
+    /// Alerts of the journal that did not read back at a replay since the start.
+    pub journal_unreadable: Gauge<i64, AtomicI64>,
     /// By how much the clock of the machine is ahead of the times that alerts get.
     pub clock_ahead_ms: Gauge<i64, AtomicI64>,
     /// Incidents opened.
@@ -131,6 +133,7 @@ impl Default for Metrics {
             applied_seq: Gauge::default(),
             checkpoint_seq: Gauge::default(),
             journal_damage: Gauge::default(),
+            journal_unreadable: Gauge::default(),
             clock_ahead_ms: Gauge::default(),
             incidents_opened: Counter::default(),
             rule_errors: Counter::default(),
@@ -231,6 +234,11 @@ impl Metrics {
             "journal_damage",
             "Damaged places of the journal met since the start",
             self.journal_damage.clone(),
+        );
+        r.register(
+            "journal_unreadable",
+            "Alerts of the journal that did not read back at a replay since the start; they are kept as refused items",
+            self.journal_unreadable.clone(),
         );
         r.register(
             "clock_ahead_ms",

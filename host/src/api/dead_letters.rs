@@ -49,7 +49,10 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
             &letters,
             |seq, letter, entry| {
                 let raw = match entry.map(|entry| entry.body) {
-                    Some(EntryBody::DeadLetter { raw, .. }) => Some(String::from_utf8_lossy(&raw).into_owned()),
+                    // What was taken as an alert and is refused later: it cannot be stored, or does not read back.
+                    Some(EntryBody::DeadLetter { raw, .. } | EntryBody::Alert { document: raw, .. }) => {
+                        Some(String::from_utf8_lossy(&raw).into_owned())
+                    }
                     _ => None,
                 };
                 Ok(json!({

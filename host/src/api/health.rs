@@ -67,7 +67,8 @@ async fn readyz(State(app): State<Shared>) -> Response {
         "ready": ready, "journal_replayed": replayed, "held": held,
         "accepted": progress.accepted().0, "applied": progress.applied().0,
         "plugins": serving.plugins.len(), "correlators": correlators.count(),
-        "journal_damage": app.journal.damage_count(), "clock_ahead_ms": app.clock.ahead_ms(),
+        "journal_damage": app.journal.damage_count(),
+        "journal_unreadable": app.metrics.journal_unreadable.get(), "clock_ahead_ms": app.clock.ahead_ms(),
     });
     let status = if ready {
         StatusCode::OK

@@ -6,6 +6,8 @@ pub mod body;
 pub mod fuzzing;
 pub mod normalise;
 pub mod providers;
+#[cfg(test)]
+mod read_back_tests;
 
 use std::sync::Arc;
 

@@ -11,6 +11,7 @@
 mod dice;
 mod follower;
 mod ledger;
+mod odd;
 mod oracle;
 mod run;
 mod scripts;

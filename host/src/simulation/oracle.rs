@@ -17,7 +17,7 @@ use donjon_store::{State, StateReader};
 use super::ledger::{Answer, Ledger};
 use super::scripts::Direction;
 use super::server::{Ground, Parts, plugins, worker};
-use crate::intake::{Accepted, Progress};
+use crate::intake::{Accepted, Item, Progress};
 use crate::plugin_kv::PendingKv;
 use crate::telemetry::Metrics;
 use crate::worker::accepted_again;
@@ -119,12 +119,22 @@ pub fn undisturbed(ground: &Ground, history: &History, journal: &JournalReader, 
         max_batch_entries: batch,
     };
     let mut worker = worker(ground, parts)?;
-    let entries: Vec<Accepted> = history.values().cloned().filter_map(accepted_again).collect();
-    worker.apply(entries).map_err(|error| error.to_string())?;
+    let entries: Result<Vec<Accepted>, String> = history.values().cloned().map(read_back).collect();
+    worker.apply(entries?).map_err(|error| error.to_string())?;
     // Positions that were lost with a torn tail, and are not given again, are passed over.
     worker.replay().map_err(|error| error.to_string())?;
     drop(worker);
     Arc::into_inner(state).ok_or_else(|| "somebody still holds the state".to_owned())
+}
+
+/// What was taken as an alert reads back as one.
+fn read_back(entry: Entry) -> Result<Accepted, String> {
+    let was_alert = matches!(entry.body, EntryBody::Alert { .. });
+    let accepted = accepted_again(entry);
+    match &accepted.item {
+        Item::DeadLetter { reason, .. } if was_alert => Err(format!("entry {}: {reason}", accepted.seq)),
+        _ => Ok(accepted),
+    }
 }
 
 /// Byte for byte: every pair, the outbox and the cursor included.

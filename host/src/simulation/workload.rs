@@ -8,8 +8,9 @@ use donjon_core::{EventId, IncidentId, RuleId, Seq, TenantId, Timestamp, Value};
 use serde_json::json;
 
 use super::dice::Dice;
+use super::odd;
 use super::scripts::{CONDITIONS, Mischief};
-use crate::ingest::normalise::{self, Given};
+use crate::ingest::normalise::{self, Given, Invalid};
 use crate::intake::{Item, NewAlert};
 use crate::{json, rules};
 
@@ -88,21 +89,25 @@ impl Workload {
     }
 
     fn item(&mut self, dice: &mut Dice, now: Timestamp) -> (String, Item) {
-        if dice.percent(6) {
-            let name = self.name("letter");
+        let letter = |name: String, reason: String| {
             let item = Item::DeadLetter {
                 provider: "keep".to_owned(),
-                reason: "alert must be a JSON object".to_owned(),
+                reason,
                 raw: name.clone().into_bytes(),
             };
-            return (name, item);
+            (name, item)
+        };
+        if dice.percent(6) {
+            return letter(self.name("letter"), "alert must be a JSON object".to_owned());
         }
         let name = self.name("alert");
-        let alert = self.alert(dice, now, &name);
-        (name, Item::Alert(Box::new(alert)))
+        match self.alert(dice, now, &name) {
+            Ok(alert) => (name, Item::Alert(Box::new(alert))),
+            Err(invalid) => letter(name, invalid.to_string()),
+        }
     }
 
-    fn alert(&mut self, dice: &mut Dice, now: Timestamp, event: &str) -> NewAlert {
+    fn alert(&mut self, dice: &mut Dice, now: Timestamp, event: &str) -> Result<NewAlert, Invalid> {
         let mischief = dice.percent(self.mischief_percent).then(|| *dice.pick(&Mischief::ALL));
         let series = dice.below(SERIES);
         let mut labels = json!({"site": format!("s{}", dice.below(3))});
@@ -124,6 +129,9 @@ impl Workload {
             body["lastReceived"] = json!(crate::time::format(said_at));
             body["id"] = json!(format!("id-{}", dice.below(4)));
         }
+        if dice.percent(15) {
+            odd::add(dice, &mut body, &crate::time::format(said_at));
+        }
         let Ok(Value::Object(attributes)) = json::parse(&body.to_string()) else {
             panic!("an alert is an object: {body}");
         };
@@ -132,21 +140,21 @@ impl Workload {
             fingerprint: None,
             now,
         };
-        let mut alert = normalise::normalise(attributes, given).unwrap();
+        let mut alert = normalise::normalise(attributes, given)?;
         if alert.id_generated {
             // The only thing that normalising draws itself.
             alert
                 .attributes
                 .set("id", Value::Text(format!("generated for {event}")));
         }
-        NewAlert {
+        Ok(NewAlert {
             event_id: EventId::from(event),
             provider: String::new(),
             api_key_name: "sender".to_owned(),
             digest: content_digest(&alert.attributes, alert.id_generated),
             document: json::object_to_vec(&alert.attributes),
             alert,
-        }
+        })
     }
 
     fn draw_command(&mut self, dice: &mut Dice, incidents: &[(TenantId, IncidentId)]) -> Load {

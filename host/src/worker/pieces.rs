@@ -134,7 +134,7 @@ impl Worker {
                 waiter: batch.waiters.remove(&entry.seq).flatten(),
                 ..entry
             };
-            let piece = read.into_iter().filter_map(replay::accepted).map(again).collect();
+            let piece = read.into_iter().map(replay::accepted).map(again).collect();
             match self.try_batch(piece, &Judging::ByPlugins)? {
                 Tried::Applied => next = end,
                 Tried::Refused(refused, why) => {

@@ -82,9 +82,7 @@ impl Worker {
 
     /// The event of an entry as it was admitted, if it is to be judged again.
     fn once_more(&mut self, entry: donjon_store::journal::Entry, all: bool) -> Result<Option<Pending>, StateError> {
-        let Some(accepted) = replay::accepted(entry) else {
-            return Ok(None);
-        };
+        let accepted = replay::accepted(entry);
         let Item::Alert(new) = accepted.item else {
             return Ok(None);
         };

@@ -1,8 +1,8 @@
 //! Applies what the journal holds beyond the cursor: after a crash, or after derived state had to be rebuilt. Reads
 //! documents back into alerts; knows nothing of why they were not applied.
 
-use donjon_core::Value;
 use donjon_core::digest::content_digest;
+use donjon_core::{Alert, Value};
 use donjon_store::journal::{Entry, EntryBody};
 
 use super::{Worker, WorkerError};
@@ -41,13 +41,17 @@ pub(super) fn run(worker: &mut Worker) -> Result<(), WorkerError> {
             break;
         };
         next = last.next();
-        worker.apply(
-            entries
-                .into_iter()
-                .filter(|entry| entry.seq <= end)
-                .filter_map(accepted)
-                .collect(),
-        )?;
+        let unreadable = &worker.parts.metrics.journal_unreadable;
+        let entries = entries.into_iter().filter(|entry| entry.seq <= end).map(|entry| {
+            let was_alert = matches!(entry.body, EntryBody::Alert { .. });
+            let accepted = accepted(entry);
+            if was_alert && matches!(accepted.item, Item::DeadLetter { .. }) {
+                unreadable.inc();
+            }
+            accepted
+        });
+        let entries = entries.collect();
+        worker.apply(entries)?;
         worker.look_after_state()?;
         if next.0 - said > SAY_EVERY {
             said = next.0;
@@ -65,8 +69,9 @@ pub(super) fn run(worker: &mut Worker) -> Result<(), WorkerError> {
     Ok(())
 }
 
-/// An entry as it was on its way to the worker; none, with a word in the log, if it cannot be read as that.
-pub(crate) fn accepted(entry: Entry) -> Option<Accepted> {
+/// An entry as it was on its way to the worker. One that was taken as an alert and does not read as that any more is a
+/// refused item with the reason: its document stays in the journal, where people find it.
+pub(crate) fn accepted(entry: Entry) -> Accepted {
     let item = match entry.body {
         EntryBody::Alert {
             event_id,
@@ -74,37 +79,52 @@ pub(crate) fn accepted(entry: Entry) -> Option<Accepted> {
             api_key_name,
             document,
             id_generated,
-        } => {
-            let alert = match json::parse_bytes(&document) {
-                Ok(Value::Object(attributes)) => normalise::reread(attributes, &provider, id_generated)
-                    .inspect_err(
-                        |error| tracing::error!(seq = entry.seq.0, %error, "journal entry is no alert; skipped"),
-                    )
-                    .ok()?,
-                _ => {
-                    tracing::error!(seq = entry.seq.0, "journal entry holds no alert document; skipped");
-                    return None;
+        } => match read_back(&document, &provider, id_generated) {
+            Ok(alert) => {
+                let digest = content_digest(&alert.attributes, id_generated);
+                Item::Alert(Box::new(NewAlert {
+                    event_id,
+                    provider,
+                    api_key_name,
+                    digest,
+                    alert,
+                    document: Vec::new(),
+                }))
+            }
+            Err(why) => {
+                tracing::error!(
+                    seq = entry.seq.0,
+                    "alert of the journal does not read back; it is kept as a refused item: {why}"
+                );
+                Item::DeadLetter {
+                    provider,
+                    reason: format!("{UNREADABLE}: {why}"),
+                    raw: Vec::new(),
                 }
-            };
-            let digest = content_digest(&alert.attributes, id_generated);
-            Item::Alert(Box::new(NewAlert {
-                event_id,
-                provider,
-                api_key_name,
-                digest,
-                alert,
-                document: Vec::new(),
-            }))
-        }
+            }
+        },
         EntryBody::Command { actor, command } => Item::Command { actor, command },
         EntryBody::DeadLetter { provider, reason, raw } => Item::DeadLetter { provider, reason, raw },
     };
-    Some(Accepted {
+    Accepted {
         seq: entry.seq,
         at: entry.accepted,
         tenant: entry.tenant,
         item,
         waiter: None,
         bytes: 0,
-    })
+    }
+}
+
+/// How the reason of a refused item begins that was taken as an alert.
+const UNREADABLE: &str = "accepted as an alert, but its document does not read back";
+
+fn read_back(document: &[u8], provider: &str, id_generated: bool) -> Result<Alert, String> {
+    match json::parse_bytes(document) {
+        Ok(Value::Object(attributes)) => {
+            normalise::reread(attributes, provider, id_generated).map_err(|error| error.to_string())
+        }
+        Ok(_) => Err("it is no object".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }

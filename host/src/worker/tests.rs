@@ -125,6 +125,16 @@ pub(super) fn replay_by(
     max_batch_entries: usize,
     plugins: PluginSet,
 ) -> Arc<State> {
+    replay_counted(entries, state, max_batch_entries, plugins).0
+}
+
+/// The same, and what was counted.
+fn replay_counted(
+    entries: &[NewEntry],
+    state: State,
+    max_batch_entries: usize,
+    plugins: PluginSet,
+) -> (Arc<State>, Arc<Metrics>) {
     let temp = tempfile::tempdir().unwrap();
     std::fs::create_dir(temp.path().join("journal")).unwrap();
     let (mut journal, _) = Journal::open(temp.path().join("journal"), JournalOptions::default()).unwrap();
@@ -150,12 +160,12 @@ pub(super) fn replay_by(
         progress: Arc::new(Progress::new(journal.reader().last_seq(), Seq(0))),
         committed: watch::channel(Seq(0)).0,
         replayed: watch::channel(false).0,
-        metrics,
+        metrics: Arc::clone(&metrics),
         max_batch_entries,
         flush_every: Duration::from_secs(60),
     };
     Worker::new(parts).unwrap().run().unwrap();
-    state
+    (state, metrics)
 }
 
 /// What is told on an alert; that no correlator is loaded at least.
@@ -214,5 +224,44 @@ fn the_same_journal_gives_the_same_bytes_whatever_a_batch_holds() {
     assert!(expected.len() > 10);
     for batch in [2, 7, 2048] {
         assert!(dump(batch) == expected, "in batches of {batch}");
+    }
+}
+
+/// Such an entry was written by a version that took what it cannot read.
+#[test]
+fn an_alert_that_does_not_read_back_is_kept_as_a_refused_item_and_counted() {
+    let unreadable = |document: &str| {
+        let mut entry = alert("lost");
+        if let EntryBody::Alert { document: found, .. } = &mut entry.body {
+            *found = document.as_bytes().to_vec();
+        }
+        entry
+    };
+    let entries = [
+        alert("a"),
+        unreadable(r#"{"name":"x","assignee":{"who":"me"}}"#),
+        unreadable("[1]"),
+        unreadable("{"),
+        alert("b"),
+    ];
+    let (state, metrics) = replay_counted(&entries, State::in_memory(), 2048, PluginSet::default());
+    assert_eq!(state.reader().applied().unwrap(), Seq(5));
+    let letters = state.reader().dead_letters(&tenant(), 0, 10).unwrap();
+    let seqs: Vec<Seq> = letters.iter().map(|(seq, _)| *seq).collect();
+    assert_eq!(seqs, [Seq(4), Seq(3), Seq(2)]);
+    let reason = &letters[2].1.reason;
+    assert!(
+        reason.contains("does not read back: field assignee: must be text"),
+        "{reason}"
+    );
+    assert_eq!(metrics.journal_unreadable.get(), 3);
+    for beside in ["a", "b"] {
+        assert!(
+            state
+                .reader()
+                .alert(&tenant(), &Fingerprint::from(beside))
+                .unwrap()
+                .is_some()
+        );
     }
 }

@@ -65,9 +65,10 @@ impl Worker {
             };
             seq = entry.seq.next();
             let waiter = refused.waiters.remove(&entry.seq).flatten();
-            if let Some(entry) = replay::accepted(entry) {
-                self.apply_alone(Accepted { waiter, ..entry })?;
-            }
+            self.apply_alone(Accepted {
+                waiter,
+                ..replay::accepted(entry)
+            })?;
         }
         Ok(())
     }
@@ -128,9 +129,7 @@ impl Worker {
     /// The entry at a position as it was accepted.
     fn entry_again(&self, seq: Seq, waiter: Waiting) -> Result<Option<Accepted>, WorkerError> {
         let entry = self.read_next(seq)?.filter(|entry| entry.seq == seq);
-        Ok(entry
-            .and_then(replay::accepted)
-            .map(|entry| Accepted { waiter, ..entry }))
+        Ok(entry.map(replay::accepted).map(|entry| Accepted { waiter, ..entry }))
     }
 
     /// The entry at a position, or the next one that reads.
