@@ -3,11 +3,12 @@
 //! Knows nothing of HTTP, and nothing of what entries mean.
 
 mod check;
+mod progress;
 mod size;
 mod thread;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -20,17 +21,27 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::disk_space::DiskSpace;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Kind, Metrics};
 pub use check::JournalCheck;
+pub use progress::Progress;
 use size::{ItemSize, sizes_of};
 pub(crate) use thread::JournalThread;
 
-/// Requests waiting for the journal. Their bytes are bounded at the door, where bodies are read.
+/// Requests waiting for the journal. What they hold stays counted where bodies are read (`Holding`) until it counts as
+/// waiting to be applied, whether or not somebody still waits for the answer.
 const QUEUE_REQUESTS: usize = 4096;
+/// How long a request waits for the journal: below what probes call standing still, so that senders are answered before.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// Entries and bytes above the limits on lag up to which commands are taken: people must be able to act while alerts are
 /// refused, and not without end.
 const COMMAND_RESERVE_ENTRIES: u64 = 10_000;
 const COMMAND_RESERVE_BYTES: u64 = 64 << 20;
+
+/// The memory that a request took at the door.
+pub trait Holding: Send + Sync {
+    /// Gives it back: from here on the limits on lag count what was brought.
+    fn release(&self);
+}
 
 /// What a request brings.
 #[derive(Debug)]
@@ -146,7 +157,7 @@ pub struct Accepted {
     pub bytes: u64,
 }
 
-/// Why entries were not accepted. None of them is in the journal then.
+/// Why entries were not accepted. None of them is in the journal then, but for `NotKnown`, and `Broken` after a sync.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Refused {
     /// The journal runs too far ahead of the worker.
@@ -172,6 +183,12 @@ pub enum Refused {
     /// The server stops.
     #[error("server is stopping; try again later")]
     Stopping,
+    /// Nobody says whether they are in the journal: the one refusal after which they may be.
+    #[error(
+        "whether this was stored is not known, and it may still be; see /healthz, then look, or send it again (the same \
+         alert twice counts as a duplicate): {0}"
+    )]
+    NotKnown(&'static str),
 }
 
 /// Proof that entries are durable, and what to wait for.
@@ -196,115 +213,21 @@ struct Request {
     /// One an item.
     sizes: Vec<ItemSize>,
     waiter: Option<Arc<Waiter>>,
+    /// What it holds at the door; the journal's thread gives it back.
+    holding: Option<Arc<dyn Holding>>,
     arrived: Instant,
     reply: oneshot::Sender<Result<Seq, Refused>>,
+}
+
+/// What waits for the answer of the journal.
+struct Asked {
+    answer: oneshot::Receiver<Result<Seq, Refused>>,
+    applied: Option<oneshot::Receiver<Vec<Option<Applied>>>>,
 }
 
 impl Request {
     fn is_command(&self) -> bool {
         matches!(self.items.first(), Some(Item::Command { .. }))
-    }
-}
-
-/// How far the two sides of the journal are.
-#[derive(Debug, Default)]
-pub struct Progress {
-    accepted: AtomicU64,
-    applied: AtomicU64,
-    flushed: AtomicU64,
-    waiting_bytes: AtomicU64,
-    checkpointed: AtomicU64,
-    checkpoint_wanted: AtomicBool,
-    writing_since: std::sync::Mutex<Option<Instant>>,
-}
-
-impl Progress {
-    /// Starts at what was found on disk.
-    pub fn new(accepted: Seq, applied: Seq) -> Progress {
-        Progress {
-            accepted: AtomicU64::new(accepted.0),
-            applied: AtomicU64::new(applied.0),
-            flushed: AtomicU64::new(applied.0),
-            ..Progress::default()
-        }
-    }
-
-    /// The newest accepted position.
-    pub fn accepted(&self) -> Seq {
-        Seq(self.accepted.load(Ordering::SeqCst))
-    }
-
-    /// Entries up to here are applied.
-    pub fn applied(&self) -> Seq {
-        Seq(self.applied.load(Ordering::SeqCst))
-    }
-
-    /// What is applied up to here survives a crash of the machine.
-    pub fn flushed(&self) -> Seq {
-        Seq(self.flushed.load(Ordering::SeqCst))
-    }
-
-    /// Memory that entries take which are accepted and not yet applied.
-    pub fn waiting_bytes(&self) -> u64 {
-        self.waiting_bytes.load(Ordering::SeqCst)
-    }
-
-    /// Told by the worker once entries are applied.
-    pub fn release_bytes(&self, bytes: u64) {
-        self.waiting_bytes.fetch_sub(bytes, Ordering::SeqCst);
-    }
-
-    /// Runs a write of derived state so that others can see how long it takes.
-    pub fn while_writing<T>(&self, write: impl FnOnce() -> T) -> T {
-        let set = |since| {
-            *self
-                .writing_since
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner) = since
-        };
-        set(Some(Instant::now()));
-        let written = write();
-        set(None);
-        written
-    }
-
-    /// How long the write of derived state that is under way takes already.
-    pub fn writing_for(&self) -> Duration {
-        let since = *self
-            .writing_since
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
-
-    /// Derived state up to here can be had again without the journal, from either of two checkpoints.
-    pub fn checkpointed(&self) -> Seq {
-        Seq(self.checkpointed.load(Ordering::SeqCst))
-    }
-
-    /// Set after each checkpoint.
-    pub fn set_checkpointed(&self, seq: Seq) {
-        self.checkpointed.store(seq.0, Ordering::SeqCst);
-    }
-
-    /// Whether days of the journal could go, were there newer checkpoints.
-    pub fn checkpoint_wanted(&self) -> bool {
-        self.checkpoint_wanted.load(Ordering::SeqCst)
-    }
-
-    /// Set by the journal's thread whenever it looks for such days.
-    pub fn set_checkpoint_wanted(&self, wanted: bool) {
-        self.checkpoint_wanted.store(wanted, Ordering::SeqCst);
-    }
-
-    /// Set by the worker after each flush of derived state.
-    pub fn set_flushed(&self, seq: Seq) {
-        self.flushed.store(seq.0, Ordering::SeqCst);
-    }
-
-    /// Set by the worker after each commit.
-    pub fn set_applied(&self, seq: Seq) {
-        self.applied.store(seq.0, Ordering::SeqCst);
     }
 }
 
@@ -332,6 +255,7 @@ pub struct Intake {
     sender: Sender<Request>,
     progress: Arc<Progress>,
     stopping: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
     max_lag_entries: u64,
     max_lag_bytes: u64,
 }
@@ -347,7 +271,12 @@ impl Intake {
     ) -> std::io::Result<(Intake, Receiver<Vec<Accepted>>, std::thread::JoinHandle<Journal>)> {
         let (intake, groups, mut thread) = Intake::prepare(journal, options, clock, progress, metrics);
         let handle = std::thread::Builder::new().name("journal".into()).spawn(move || {
-            thread.run();
+            // With the thread ends the worker, which was not asked to: that stops the server.
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| thread.run())).is_err() {
+                let why = "panic of its thread; its place is on standard error";
+                tracing::error!("journal stopped; nothing acknowledged is lost: {why}");
+                thread.progress.journal_breaks(why.to_owned());
+            }
             thread.journal
         })?;
         Ok((intake, groups, handle))
@@ -370,6 +299,7 @@ impl Intake {
             sender,
             progress: Arc::clone(&progress),
             stopping: Arc::new(AtomicBool::new(false)),
+            metrics: Arc::clone(&metrics),
             max_lag_entries: options.max_lag_entries,
             max_lag_bytes: options.max_lag_bytes,
         };
@@ -403,8 +333,54 @@ impl Intake {
     /// able to act.
     ///
     /// # Errors
-    /// When the items were refused as a whole.
+    /// When the items were refused as a whole, or nobody knows.
     pub async fn accept(&self, tenant: TenantId, items: Vec<Item>, wait: bool) -> Result<Receipt, Refused> {
+        self.accept_holding(tenant, items, wait, None).await
+    }
+
+    /// The same for what holds memory at the door. It is held, and the items are counted, until the journal has them,
+    /// even if nobody waits for this any more.
+    ///
+    /// # Errors
+    /// Like [`Intake::accept`].
+    pub async fn accept_holding(
+        &self,
+        tenant: TenantId,
+        items: Vec<Item>,
+        wait: bool,
+        holding: Option<Arc<dyn Holding>>,
+    ) -> Result<Receipt, Refused> {
+        if items.is_empty() {
+            return Ok(self.nothing_to_do(wait));
+        }
+        let alerts = alerts_in(&items);
+        let asked = self.hand_over(tenant, items, wait, holding);
+        let Asked { answer, applied } = asked.inspect_err(|_| count_items(&self.metrics, "refused", alerts))?;
+        let first = answer_within(ANSWER_PATIENCE, answer).await?;
+        Ok(Receipt { first, applied })
+    }
+
+    fn nothing_to_do(&self, wait: bool) -> Receipt {
+        let applied = wait.then(|| {
+            let (done, applied) = oneshot::channel();
+            // The other end is right here.
+            let _ = done.send(Vec::new());
+            applied
+        });
+        Receipt {
+            first: self.progress.accepted(),
+            applied,
+        }
+    }
+
+    /// Puts a request into the queue before the journal.
+    fn hand_over(
+        &self,
+        tenant: TenantId,
+        items: Vec<Item>,
+        wait: bool,
+        holding: Option<Arc<dyn Holding>>,
+    ) -> Result<Asked, Refused> {
         if self.stopping.load(Ordering::SeqCst) {
             return Err(Refused::Stopping);
         }
@@ -421,17 +397,6 @@ impl Intake {
             return Err(Refused::Behind(lag));
         }
         let sizes = sizes_of(&tenant, &items)?;
-        if items.is_empty() {
-            return Ok(Receipt {
-                first: self.progress.accepted(),
-                applied: wait.then(|| {
-                    let (done, applied) = oneshot::channel();
-                    // The other end is right here.
-                    let _ = done.send(Vec::new());
-                    applied
-                }),
-            });
-        }
         let (waiter, applied) = if wait {
             let (done, applied) = oneshot::channel();
             (Some(Waiter::new(items.len(), done)), Some(applied))
@@ -444,15 +409,33 @@ impl Intake {
             items,
             sizes,
             waiter,
+            holding,
             arrived: Instant::now(),
             reply,
         };
         match self.sender.try_send(request) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(Refused::Busy),
-            Err(TrySendError::Disconnected(_)) => return Err(Refused::Stopping),
+            Ok(()) => Ok(Asked { answer, applied }),
+            Err(TrySendError::Full(_)) => Err(Refused::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(Refused::Stopping),
         }
-        let first = answer.await.map_err(|_| Refused::Stopping)??;
-        Ok(Receipt { first, applied })
+    }
+}
+
+/// Nobody waits without end for a disk that hangs, or for a thread that is gone.
+async fn answer_within(patience: Duration, answer: oneshot::Receiver<Result<Seq, Refused>>) -> Result<Seq, Refused> {
+    let answer = tokio::time::timeout(patience, answer).await;
+    let answer = answer.map_err(|_| Refused::NotKnown("the journal does not answer"))?;
+    answer.map_err(|_| Refused::NotKnown("the journal ended before it answered"))?
+}
+
+/// Items that are no commands.
+fn alerts_in(items: &[Item]) -> usize {
+    let is_alert = |item: &&Item| !matches!(item, Item::Command { .. });
+    items.iter().filter(is_alert).count()
+}
+
+fn count_items(metrics: &Metrics, kind: &'static str, count: usize) {
+    if count > 0 {
+        metrics.ingest_items.get_or_create(&Kind { kind }).inc_by(count as u64);
     }
 }

@@ -234,7 +234,7 @@ impl RunningPath {
         }
         anyhow::ensure!(
             !self.broken.load(Ordering::SeqCst),
-            "derived state could not be written; see the log, then start again"
+            "what is accepted could not be applied any more; see the log, then start again"
         );
         let (accepted, applied) = (self.intake.progress().accepted(), self.intake.progress().applied());
         if applied < accepted {
@@ -292,23 +292,26 @@ fn spawn_worker(
             false => Ok(()),
         }
     };
-    let run = move || {
-        // The server must not go on accepting what nobody applies, whatever ended the worker.
-        let why = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
-            Ok(Ok(())) => return,
-            Ok(Err(error @ WorkerError::Held)) => return tracing::warn!("{error}"),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "panic; its place is on standard error".to_owned(),
-        };
-        tracing::error!("worker stopped; nothing accepted is lost, the next start goes on from the journal: {why}");
-        broken.store(true, Ordering::SeqCst);
-        stopping.cancel();
-    };
+    let run = move || watch_over(work, &broken, &stopping);
     std::thread::Builder::new()
         .name("worker".into())
         .stack_size(WORKER_STACK_BYTES)
         .spawn(run)
         .context("start the worker")
+}
+
+/// Runs the worker. The server must not go on accepting what nobody applies, whatever ended it.
+fn watch_over(work: impl FnOnce() -> Result<(), WorkerError>, broken: &AtomicBool, stopping: &CancellationToken) {
+    let why = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(Ok(())) if stopping.is_cancelled() => return,
+        Ok(Ok(())) => "the journal's thread ended although no stop was asked for".to_owned(),
+        Ok(Err(error @ WorkerError::Held)) => return tracing::warn!("{error}"),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "panic; its place is on standard error".to_owned(),
+    };
+    tracing::error!("worker stopped; nothing accepted is lost, the next start goes on from the journal: {why}");
+    broken.store(true, Ordering::SeqCst);
+    stopping.cancel();
 }
 
 /// Waits until a stop is asked for, then lets running requests end within the time allowed.
@@ -346,4 +349,28 @@ fn listen_for_signals(stopping: CancellationToken) -> anyhow::Result<()> {
         .spawn(run)
         .context("listen for signals")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_ends_unasked_stops_the_server() {
+        let end_of = |asked: bool, end: fn() -> Result<(), WorkerError>| {
+            let (broken, stopping) = (AtomicBool::new(false), CancellationToken::new());
+            if asked {
+                stopping.cancel();
+            }
+            watch_over(end, &broken, &stopping);
+            (broken.into_inner(), stopping.is_cancelled())
+        };
+        assert_eq!(end_of(true, || Ok(())), (false, true), "a stop was asked for");
+        assert_eq!(end_of(false, || Ok(())), (true, true), "the journal's thread died");
+        let failed = || Err(WorkerError::Journal("gone".to_owned()));
+        assert_eq!(end_of(false, failed), (true, true));
+        assert_eq!(end_of(true, failed), (true, true));
+        assert_eq!(end_of(true, || Err(WorkerError::Held)), (false, true));
+        assert_eq!(end_of(false, || panic!("as a bug would")), (true, true));
+    }
 }

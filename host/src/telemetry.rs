@@ -86,6 +86,10 @@ pub struct Metrics {
     pub checkpoint_seq: Gauge<i64, AtomicI64>,
     /// Damaged places of the journal that were met since the start.
     pub journal_damage: Gauge<i64, AtomicI64>,
+    /// 1 once the journal takes nothing any more.
+    pub journal_broken: Gauge<i64, AtomicI64>,
+    /// How long the present turn of the journal's thread takes.
+    pub journal_works_ms: Gauge<i64, AtomicI64>,
     /// Alerts of the journal that did not read back at a replay since the start.
     pub journal_unreadable: Gauge<i64, AtomicI64>,
     /// By how much the clock of the machine is ahead of the times that alerts get.
@@ -133,6 +137,8 @@ impl Default for Metrics {
             applied_seq: Gauge::default(),
             checkpoint_seq: Gauge::default(),
             journal_damage: Gauge::default(),
+            journal_broken: Gauge::default(),
+            journal_works_ms: Gauge::default(),
             journal_unreadable: Gauge::default(),
             clock_ahead_ms: Gauge::default(),
             incidents_opened: Counter::default(),
@@ -235,6 +241,10 @@ impl Metrics {
             "Damaged places of the journal met since the start",
             self.journal_damage.clone(),
         );
+        let text = "1 once the journal takes nothing any more, see /healthz: a restart is needed";
+        r.register("journal_broken", text, self.journal_broken.clone());
+        let text = "How long the present write of the journal takes; grows while the disk hangs";
+        r.register("journal_works_ms", text, self.journal_works_ms.clone());
         r.register(
             "journal_unreadable",
             "Alerts of the journal that did not read back at a replay since the start; they are kept as refused items",

@@ -147,11 +147,12 @@ fn bodies_in_flight_are_bounded_before_they_are_read() {
     }
     chunks.read_exact(&mut said).unwrap();
     assert_eq!(&said, b"HTTP/1.1 429");
-    let small = server
-        .client()
-        .post("/alerts/event?wait=true", &json!({"name": "small"}))
-        .unwrap();
+    // What an ordinary sender brings: a small body of many alerts, of which more is made than the limit of a small one.
+    let alert = |at: usize| json!({"name": format!("small {at}"), "message": "x".repeat(300), "labels": {"at": at}});
+    let alerts: Vec<Value> = (0..200).map(alert).collect();
+    let small = server.client().post("/alerts/event?wait=true", &json!(alerts)).unwrap();
     assert_eq!(small.status, 200, "{}", small.text());
+    assert_eq!(outcomes(&small), ["first"; 200]);
     drop((waiting, chunks));
     in_flight(0).unwrap();
     let large = format!("{{\"name\":\"large\",\"message\":\"{}\"}}", "x".repeat(1_000_000));

@@ -20,7 +20,7 @@ use crate::http::error::ApiError;
 /// How often progress is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(1);
 
-/// A write of derived state that takes longer will not end: a disk that hangs, or a deadlock inside sled.
+/// A write of the journal or of derived state that takes longer will not end: a disk that hangs, or a deadlock inside sled.
 const STANDS_STILL: Duration = Duration::from_secs(60);
 
 /// The routes of this module.
@@ -34,14 +34,8 @@ pub fn routes() -> OpenApiRouter<Shared> {
 /// The server runs.
 #[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200), (status = 503, description = "A restart is needed")))]
 async fn healthz(State(app): State<Shared>) -> Response {
-    let stands_still = app.intake.progress().writing_for() > STANDS_STILL;
-    if app.broken.load(Ordering::SeqCst) || stands_still {
-        let what = if stands_still {
-            "a write of derived state does not end"
-        } else {
-            "derived state cannot be written"
-        };
-        let detail = format!("{what}; nothing accepted is lost, restart the server; see the log");
+    if let Some(what) = needs_a_restart(&app) {
+        let detail = format!("{what}; nothing acknowledged is lost, restart the server; see the log");
         return (
             StatusCode::SERVICE_UNAVAILABLE,
             Json(json!({"status": "broken", "detail": detail})),
@@ -51,20 +45,37 @@ async fn healthz(State(app): State<Shared>) -> Response {
     Json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})).into_response()
 }
 
+/// What does not mend itself.
+fn needs_a_restart(app: &Shared) -> Option<String> {
+    let progress = app.intake.progress();
+    if let Some(why) = progress.journal_broke() {
+        return Some(format!("the journal takes nothing any more: {why}"));
+    }
+    if progress.journal_works_for() > STANDS_STILL {
+        return Some("a write of the journal does not end".to_owned());
+    }
+    if progress.writing_for() > STANDS_STILL {
+        return Some("a write of derived state does not end".to_owned());
+    }
+    let broken = app.broken.load(Ordering::SeqCst);
+    broken.then(|| "the worker ended".to_owned())
+}
+
 /// The journal is replayed, and no required plugin is missing or fails; `held` says which, and why.
 #[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200), (status = 503, description = "Not yet")))]
 async fn readyz(State(app): State<Shared>) -> Response {
     let replayed = *app.replayed.borrow();
     let progress = app.intake.progress();
     let held = app.line.held();
-    let ready = replayed && held.is_none() && !app.broken.load(Ordering::SeqCst) && !app.stopping.is_cancelled();
+    let broken = needs_a_restart(&app);
+    let ready = replayed && held.is_none() && broken.is_none() && !app.stopping.is_cancelled();
     let serving = app.plugins.set().load_full();
     let correlators = serving
         .plugins
         .iter()
         .filter(|plugin| plugin.role() == Role::Correlator);
     let body = json!({
-        "ready": ready, "journal_replayed": replayed, "held": held,
+        "ready": ready, "journal_replayed": replayed, "held": held, "broken": broken,
         "accepted": progress.accepted().0, "applied": progress.applied().0,
         "plugins": serving.plugins.len(), "correlators": correlators.count(),
         "journal_damage": app.journal.damage_count(),
@@ -89,6 +100,14 @@ async fn metrics(State(app): State<Shared>) -> Response {
         .set(state_bytes.map_or(0, |bytes| bytes.unwrap_or(0)));
     app.metrics.journal_bytes.set(app.journal.bytes());
     app.metrics.plugins.read(&app.plugins.set().load());
+    let progress = app.intake.progress();
+    app.metrics
+        .journal_broken
+        .set(progress.journal_broke().is_some().into());
+    let works_ms = progress.journal_works_for().as_millis();
+    app.metrics
+        .journal_works_ms
+        .set(i64::try_from(works_ms).unwrap_or(i64::MAX));
     app.metrics.line_held.set(app.line.held().is_some().into());
     app.metrics.rules_refused.set(app.line.refused_count());
     app.metrics.inflight_bytes.set(app.in_flight.used());

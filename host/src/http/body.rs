@@ -17,6 +17,7 @@ use super::Shared;
 use super::connection::Phase;
 use super::error::ApiError;
 use super::in_flight::{InFlight, NoRoom};
+use crate::intake::Holding;
 
 /// What a body must bring each second once its time is over.
 pub const MIN_BODY_BYTES_PER_SECOND: u64 = 64 << 10;
@@ -52,6 +53,12 @@ impl Admitted {
     /// Why its body was given up, if it was.
     pub fn stopped(&self) -> Option<BodyStopped> {
         self.stopped.get().copied()
+    }
+}
+
+impl Holding for Admitted {
+    fn release(&self) {
+        self.in_flight.release();
     }
 }
 
@@ -98,7 +105,7 @@ impl GuardedBody {
         if let Some(length) = self.inner.size_hint().exact() {
             self.admitted
                 .in_flight
-                .take(length)
+                .take_body(length)
                 .map_err(|full| self.stop(full.into()))?;
             self.counted = true;
         }
@@ -142,7 +149,7 @@ impl HttpBody for GuardedBody {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 this.received += bytes;
                 if !this.counted
-                    && let Err(full) = this.admitted.in_flight.take(bytes)
+                    && let Err(full) = this.admitted.in_flight.take_body(bytes)
                 {
                     return Poll::Ready(Some(Err(axum::Error::new(this.stop(full.into())))));
                 }

@@ -206,6 +206,7 @@ impl From<Refused> for ApiError {
             Refused::DiskFull(_) => (StatusCode::TOO_MANY_REQUESTS, "disk_full"),
             Refused::Broken(_) => (StatusCode::SERVICE_UNAVAILABLE, "journal_broken"),
             Refused::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+            Refused::NotKnown(_) => (StatusCode::GATEWAY_TIMEOUT, "not_known"),
         };
         ApiError {
             retry: true,

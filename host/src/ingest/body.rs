@@ -149,7 +149,7 @@ fn bounded(mut reader: impl Read, max_bytes: usize, in_flight: &InFlight) -> Res
         let mut chunk = reader.by_ref().take(CHUNK_BYTES as u64);
         let read = chunk.read_to_end(&mut text).map_err(BodyError::Compression)?;
         // The vector grows by doubling.
-        in_flight.take(2 * read as u64)?;
+        in_flight.take_body(2 * read as u64)?;
         if text.len() > max_bytes {
             return Err(BodyError::TooLarge(max_bytes));
         }

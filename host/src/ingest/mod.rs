@@ -31,7 +31,7 @@ use crate::http::error::ApiError;
 use crate::http::in_flight::InFlight;
 use crate::intake::{Item, NewAlert};
 use crate::json;
-use crate::telemetry::{Kind, Stage};
+use crate::telemetry::Stage;
 use answer::Told;
 use body::{BodyError, BodyText};
 use providers::{NotUnfolded, Place, Provider, Unfolded};
@@ -155,22 +155,13 @@ async fn take(
         now: app.clock.now(),
     };
     let Parsed { items, told, bytes } = parse(&app, origin, headers, body).await?;
-    let (count, invalid) = (items.len(), told.iter().filter(|told| told.invalid.is_some()).count());
-    let items_counted = |kind, count: usize| {
-        app.metrics
-            .ingest_items
-            .get_or_create(&Kind { kind })
-            .inc_by(count as u64)
-    };
+    let invalid = told.iter().filter(|told| told.invalid.is_some()).count();
     app.metrics.ingest_bytes.inc_by(bytes as u64);
-    let accepted = app.intake.accept(caller.tenant, items, query.wait).await;
-    // From here on the limits on lag count it.
-    admitted.in_flight.release();
-    let receipt = accepted.inspect_err(|_| {
-        items_counted("refused", count);
-    })?;
-    items_counted("accepted", count - invalid);
-    items_counted("invalid", invalid);
+    // Counted, and given back, where they are taken or refused: the client may leave before.
+    let intake = &app.intake;
+    let receipt = intake
+        .accept_holding(caller.tenant, items, query.wait, Some(admitted))
+        .await?;
     let task_name = receipt.first.0.to_string();
     // Not applied in time is no error: the alerts are durable, and the sender must not send them again.
     let outcomes = receipt.outcomes(APPLY_WAIT).await;

@@ -11,7 +11,7 @@ use donjon_core::{Seq, Timestamp};
 use donjon_store::Day;
 use donjon_store::journal::{EntryBody, Journal, JournalError, NewEntry, freeable};
 
-use super::{Accepted, IntakeOptions, Item, Progress, Refused, Request};
+use super::{Accepted, IntakeOptions, Item, Progress, Refused, Request, alerts_in, count_items};
 use crate::clock::{Clock, ClockNews};
 use crate::disk_space::Line;
 use crate::telemetry::{Metrics, Stage};
@@ -45,21 +45,27 @@ impl JournalThread {
     /// Works until all intake handles, or the worker, are gone.
     pub(super) fn run(&mut self) {
         self.serve();
+        // Whoever is not answered must take it that the thread died.
+        refuse_all(self.requests.try_iter().collect(), &Refused::Stopping, &self.metrics);
         self.mark_synced();
     }
 
     fn serve(&mut self) {
+        let progress = Arc::clone(&self.progress);
         loop {
-            match self.requests.recv_timeout(STOP_POLL) {
-                Ok(first) => {
-                    if !self.take_turn(first) {
-                        return;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) if !self.stopping.load(Ordering::SeqCst) => {}
+            let first = match self.requests.recv_timeout(STOP_POLL) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) if !self.stopping.load(Ordering::SeqCst) => None,
                 Err(_) => return,
+            };
+            let goes_on = progress.while_journal_works(|| {
+                let goes_on = first.is_none_or(|first| self.take_turn(first));
+                self.look_around();
+                goes_on
+            });
+            if !goes_on {
+                return;
             }
-            self.look_around();
         }
     }
 
@@ -97,6 +103,7 @@ impl JournalThread {
             }
         }
         self.metrics.clock_ahead_ms.set(self.clock.ahead_ms());
+        self.look_for_the_end_of_the_journal();
         let reader = self.journal.reader();
         for damage in reader.take_untold_damage() {
             tracing::error!("journal is damaged: {damage}");
@@ -105,6 +112,17 @@ impl JournalThread {
             .journal_damage
             .set(i64::try_from(reader.damage_count()).unwrap_or(i64::MAX));
         self.free_old_days_if_due();
+    }
+
+    /// After a failed sync the journal refuses everything, for good: probes must know.
+    fn look_for_the_end_of_the_journal(&mut self) {
+        // Nothing is left to sync after a turn: this only asks.
+        if let Err(error @ JournalError::Poisoned { .. }) = self.journal.sync()
+            && self.progress.journal_broke().is_none()
+        {
+            tracing::error!("nothing is taken any more, and nothing acknowledged is lost: {error}");
+            self.progress.journal_breaks(error.to_string());
+        }
     }
 
     /// The requests that the disk has room for; the others are refused. What waits to be applied counts as if it were
@@ -119,7 +137,7 @@ impl JournalThread {
         };
         let may_act = space.fits(Line::Floor, 0).is_ok();
         let (taken, refused): (Vec<_>, Vec<_>) = group.into_iter().partition(|request| may_act && request.is_command());
-        refuse_all(refused, &Refused::DiskFull(shortage.to_string()));
+        refuse_all(refused, &Refused::DiskFull(shortage.to_string()), &self.metrics);
         taken
     }
 
@@ -182,7 +200,7 @@ impl JournalThread {
             Err(error) => {
                 let count: usize = group.iter().map(|request| request.items.len()).sum();
                 tracing::error!(%error, "journal refused {count} entries; their senders were told");
-                refuse_all(group, &refusal(&error));
+                refuse_all(group, &refusal(&error), &self.metrics);
                 return true;
             }
         };
@@ -195,6 +213,10 @@ impl JournalThread {
         let sizes = group.iter().flat_map(|request| &request.sizes);
         let bytes = sizes.map(|size| size.memory).sum();
         self.progress.waiting_bytes.fetch_add(bytes, Ordering::SeqCst);
+        // Counted there before it is given back here, so that no moment counts it nowhere.
+        for holding in group.iter().filter_map(|request| request.holding.as_ref()) {
+            holding.release();
+        }
         let accepted = acknowledge(group, first, at, &self.metrics);
         self.to_worker.send(accepted).is_ok()
     }
@@ -226,7 +248,7 @@ impl JournalThread {
                     first.get_or_insert(*seqs.start());
                     taken.push(request);
                 }
-                Err(error) => refuse_all(vec![request], &refusal(&error)),
+                Err(error) => refuse_all(vec![request], &refusal(&error), &self.metrics),
             }
         }
         *group = taken;
@@ -240,6 +262,10 @@ fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, metrics: &Metrics
     let mut accepted = Vec::new();
     for request in group {
         let request_first = seq;
+        let is_letter = |item: &&Item| matches!(item, Item::DeadLetter { .. });
+        let letters = request.items.iter().filter(is_letter).count();
+        count_items(metrics, "invalid", letters);
+        count_items(metrics, "accepted", alerts_in(&request.items) - letters);
         for (index, (item, size)) in request.items.into_iter().zip(request.sizes).enumerate() {
             let waiter = request.waiter.as_ref().map(|waiter| (Arc::clone(waiter), index));
             accepted.push(Accepted {
@@ -261,8 +287,9 @@ fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, metrics: &Metrics
     accepted
 }
 
-fn refuse_all(group: Vec<Request>, refused: &Refused) {
+fn refuse_all(group: Vec<Request>, refused: &Refused, metrics: &Metrics) {
     for request in group {
+        count_items(metrics, "refused", alerts_in(&request.items));
         let _ = request.reply.send(Err(refused.clone()));
     }
 }

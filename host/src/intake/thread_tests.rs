@@ -17,6 +17,9 @@ use super::super::{Intake, IntakeOptions, Item, Progress, Refused};
 use super::*;
 use crate::disk_space::DiskSpace;
 
+#[path = "holding_tests.rs"]
+mod holding;
+
 /// How long a test waits for what must not come.
 const A_WHILE: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -86,9 +89,8 @@ struct Held {
     leave: Sender<io::Result<()>>,
 }
 
-fn held() -> Held {
-    let dir = tempfile::tempdir().unwrap();
-    let data_dir = DataDir::open(dir.path().join("data")).unwrap();
+/// A journal on a held disk: what syncs ask for, and the leave that they wait for.
+fn held_journal(data_dir: &DataDir) -> (Journal, mpsc::Receiver<()>, Sender<io::Result<()>>) {
     let (asked_sender, asked) = mpsc::channel();
     let (leave, leave_receiver) = crossbeam_channel::unbounded();
     let files = HeldFiles {
@@ -96,6 +98,19 @@ fn held() -> Held {
         leave: leave_receiver,
     };
     let (journal, _) = Journal::open_with(data_dir.journal(), JournalOptions::default(), Box::new(files)).unwrap();
+    (journal, asked, leave)
+}
+
+/// Asking needs a timer; nothing else of the runtime is used.
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().build().unwrap()
+}
+
+fn held() -> Held {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = DataDir::open(dir.path().join("data")).unwrap();
+    let (journal, asked, leave) = held_journal(&data_dir);
     let (requests, receiver) = crossbeam_channel::unbounded();
     let (sender, to_worker) = crossbeam_channel::unbounded();
     let mut thread = JournalThread {
@@ -151,6 +166,7 @@ impl Held {
             items,
             sizes,
             waiter: None,
+            holding: None,
             arrived: Instant::now(),
             reply,
         };
@@ -208,6 +224,7 @@ fn an_entry_that_cannot_be_written_refuses_its_own_request_only() {
         }],
         sizes: vec![Default::default()],
         waiter: None,
+        holding: None,
         arrived: Instant::now(),
         reply,
     };
@@ -236,7 +253,7 @@ fn commands_are_taken_above_the_limit_on_lag_and_not_without_end() {
         Arc::new(Metrics::default()),
     )
     .unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = runtime();
     let command = || Item::Command {
         actor: "a".into(),
         command: Command::DismissDeadLetters { seqs: None },
@@ -285,6 +302,8 @@ fn a_clean_stop_and_a_quiet_time_note_down_up_to_where_the_journal_is_synced() {
         Arc::clone(&progress),
         metrics,
     );
+    let runtime = runtime();
+    let _entered = runtime.enter();
     let accept = |thread: &mut JournalThread, text| {
         let mut asking = Box::pin(intake.accept(TenantId::from("t"), vec![letter(text)], false));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());

@@ -116,7 +116,7 @@ impl Ledger {
                 *self.refusals.entry(kind.to_owned()).or_default() += 1;
                 // After a failed fsync nobody knows what is on the disk.
                 match refused {
-                    Refused::Broken(_) => Answer::Unknown,
+                    Refused::Broken(_) | Refused::NotKnown(_) => Answer::Unknown,
                     _ => Answer::Refused,
                 }
             }
