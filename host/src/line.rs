@@ -1,6 +1,8 @@
 //! What holds the line of alerts, or hampers it: required plugins that are missing or fail, rules that a plugin did not
 //! take. Written by the worker, read by everybody who tells people. Decides nothing about alerts.
 
+mod remembered;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use donjon_core::{RuleId, TenantId};
 use donjon_runtime::{PluginCalls, PluginSet, Role};
+pub use remembered::Remembered;
 
 /// A held line is logged so often.
 const SAY_EVERY: Duration = Duration::from_secs(60);
@@ -45,24 +48,30 @@ pub struct LineStatus {
     /// As configured; a plugin that is not named here is required if it is a correlator that takes rules.
     policies: BTreeMap<String, Policy>,
     set: Arc<ArcSwap<PluginSet>>,
+    /// Plugins that served as correlators of rules: required from then on, also once their file is gone, until the
+    /// configuration says that they are optional.
+    took_rules: Arc<Remembered>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Plugins that served as correlators of rules: required from then on, also once their file is gone.
-    took_rules: BTreeSet<String>,
     held: Option<String>,
     said: Option<Instant>,
     trouble: HashMap<TenantId, BTreeMap<String, RuleTrouble>>,
 }
 
 impl LineStatus {
-    /// Looks at what serves in `set`.
-    pub fn new(policies: BTreeMap<String, Policy>, set: Arc<ArcSwap<PluginSet>>) -> LineStatus {
+    /// Looks at what serves in `set`. What takes rules is added to `took_rules` before it serves.
+    pub fn new(
+        policies: BTreeMap<String, Policy>,
+        set: Arc<ArcSwap<PluginSet>>,
+        took_rules: Arc<Remembered>,
+    ) -> LineStatus {
         LineStatus {
             policies,
             set,
+            took_rules,
             state: Mutex::default(),
         }
     }
@@ -80,35 +89,26 @@ impl LineStatus {
     }
 
     fn policy_of(&self, name: &str, serving: Option<&dyn PluginCalls>) -> Policy {
-        let takes_rules =
-            serving.is_some_and(|plugin| plugin.role() == Role::Correlator && plugin.description().takes_rules);
-        let by_default = || match takes_rules || self.state().took_rules.contains(name) {
+        let by_default = || match serving.is_some_and(evaluates_rules) || self.took_rules.contains(name) {
             true => Policy::Required,
             false => Policy::Optional,
         };
         self.policies.get(name).copied().unwrap_or_else(by_default)
     }
 
-    /// Required plugins that do not serve.
+    /// Required plugins that do not serve; those that evaluated rules must do so, whatever serves under their name.
     pub fn missing(&self) -> Vec<String> {
         let set = self.set.load();
-        let named = self.policies.iter().filter(|(_, policy)| **policy == Policy::Required);
-        let mut state = self.state();
-        for plugin in &set.plugins {
-            if plugin.role() == Role::Correlator && plugin.description().takes_rules {
-                state.took_rules.insert(plugin.name().to_owned());
-            }
-        }
-        let by_default = state
-            .took_rules
-            .iter()
-            .filter(|name| !self.policies.contains_key(*name));
-        let required: BTreeSet<&String> = named.map(|(name, _)| name).chain(by_default).collect();
-        required
-            .into_iter()
-            .filter(|name| set.get(name).is_none())
-            .cloned()
-            .collect()
+        let is_optional = |name: &str| self.policies.get(name) == Some(&Policy::Optional);
+        let mut took_rules = self.took_rules.all();
+        took_rules.retain(|name| !is_optional(name));
+        let named = self.policies.keys().filter(|name| !is_optional(name)).cloned();
+        let required: BTreeSet<String> = named.chain(took_rules.iter().cloned()).collect();
+        let is_missing = |name: &String| {
+            let serving = set.get(name).map(AsRef::as_ref);
+            serving.is_none_or(|plugin| took_rules.contains(name) && !evaluates_rules(plugin))
+        };
+        required.into_iter().filter(is_missing).collect()
     }
 
     /// Why the line stands, or would with the next alert.
@@ -120,14 +120,18 @@ impl LineStatus {
         (!missing.is_empty()).then(|| missing_text(&missing))
     }
 
-    /// The worker waits. Logged once a minute.
-    pub fn hold(&self, why: &str) {
+    /// The worker waits. Logged once a minute, with the details: `/readyz` tells everybody why the line is held, and
+    /// what a plugin says may quote the alerts of a tenant.
+    pub fn hold(&self, why: &str, details: &str) {
         let mut state = self.state();
         state.held = Some(why.to_owned());
         if state.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
             state.said = Some(Instant::now());
             drop(state);
-            tracing::error!("the line is held, nothing is lost and nothing is applied: {why}");
+            tracing::error!(
+                details,
+                "the line is held, nothing is lost and nothing is applied: {why}"
+            );
         }
     }
 
@@ -173,11 +177,24 @@ impl LineStatus {
     }
 }
 
+/// Whether a plugin is asked about the rules of people.
+pub fn evaluates_rules(plugin: &dyn PluginCalls) -> bool {
+    plugin.role() == Role::Correlator && plugin.description().takes_rules
+}
+
+/// For everybody, with where to look: nothing of what the plugin said.
+pub fn failing_text(plugin: &str) -> String {
+    format!(
+        "required plugin fails: {plugin}; why is in the log, and with a key of the tenant whose alerts they are in \
+         last_error of GET /plugins/{plugin}"
+    )
+}
+
 /// For people, with what to do.
 pub fn missing_text(names: &[String]) -> String {
     format!(
-        "required plugin is not loaded; put its file into the plugin directory (GET /plugins says what is wrong with one \
-         that is there), or set its policy to optional: {}",
+        "required plugin is not loaded, or does not take rules as it did; put its file into the plugin directory (GET \
+         /plugins says what is wrong with one that is there), or set its policy to optional and start again: {}",
         names.join(", ")
     )
 }

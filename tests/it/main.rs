@@ -23,6 +23,7 @@ mod reading;
 mod recovery;
 mod reload;
 mod required;
+mod required_for_good;
 mod rule_changes;
 mod scenarios;
 mod stopping;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::keeper::Keeper;
 use super::loader::{COMPILED_AT_ONCE, ComponentLoader, Loader};
-use super::options::{OnChange, PluginOptions, Preconfigure, Reread};
+use super::options::{BeforeServing, OnChange, PluginOptions, Preconfigure, Reread};
 use super::status::{Board, PluginStatus};
 use super::unit::Unit;
 use super::watch::Watch;
@@ -75,6 +75,7 @@ impl PluginDirectory {
         runtime: Arc<Runtime>,
         kv: Arc<dyn KvRead>,
         preconfigure: Preconfigure,
+        before_serving: BeforeServing,
         on_change: OnChange,
     ) -> io::Result<PluginDirectory> {
         let set = Arc::new(ArcSwap::from_pointee(PluginSet::default()));
@@ -82,6 +83,7 @@ impl PluginDirectory {
             runtime,
             kv,
             preconfigure,
+            before_serving,
             set: Arc::clone(&set),
             compiling: Arc::new(Semaphore::new(COMPILED_AT_ONCE)),
         };

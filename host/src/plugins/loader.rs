@@ -11,7 +11,7 @@ use donjon_runtime::{Compiled, KvRead, LoadError, Plugin, PluginSet, Runtime, St
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::options::{PluginConfig, Preconfigure};
+use super::options::{BeforeServing, PluginConfig, Preconfigure};
 use super::status::PluginState;
 use super::unit::{Refusal, Unit};
 use crate::json;
@@ -50,6 +50,7 @@ pub struct ComponentLoader {
     pub runtime: Arc<Runtime>,
     pub kv: Arc<dyn KvRead>,
     pub preconfigure: Preconfigure,
+    pub before_serving: BeforeServing,
     pub set: Arc<ArcSwap<PluginSet>>,
     pub compiling: Arc<Semaphore>,
 }
@@ -145,6 +146,9 @@ impl Loader for ComponentLoader {
     }
 
     fn swap(&self, name: &str, unit: Option<Arc<Plugin>>) {
+        if let Some(plugin) = &unit {
+            (self.before_serving)(plugin);
+        }
         self.set.rcu(|set| match &unit {
             Some(plugin) => set.with(Arc::<Plugin>::clone(plugin)),
             None => set.without(name),

@@ -16,6 +16,6 @@ mod unit;
 mod watch;
 
 pub use directory::{PluginDirectory, Reloader};
-pub use options::{PluginConfig, PluginEvent, PluginOptions, Preconfigure};
+pub use options::{BeforeServing, PluginConfig, PluginEvent, PluginOptions, Preconfigure};
 pub use status::{PluginError, PluginStatus, Source};
 pub use unit::Refusal;

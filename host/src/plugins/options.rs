@@ -96,3 +96,6 @@ pub type OnChange = Arc<dyn Fn(PluginEvent) + Send + Sync>;
 /// Prepares a started plugin for serving, such as with the rules of all tenants.
 pub type Preconfigure =
     Arc<dyn Fn(Arc<Plugin>) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>> + Send + Sync>;
+
+/// Told of a plugin right before it begins to serve, on the task that watches the directory.
+pub type BeforeServing = Arc<dyn Fn(&Plugin) + Send + Sync>;

@@ -16,9 +16,11 @@ use donjon_store::{DataDir, StateReader};
 use tokio::sync::watch;
 
 use crate::config::{self, Config};
-use crate::line::{LineStatus, Policy};
+use crate::line::{LineStatus, Policy, Remembered, evaluates_rules};
 use crate::plugin_kv::{PendingKv, PluginKv};
-use crate::plugins::{PluginConfig, PluginDirectory, PluginEvent, PluginOptions, Preconfigure, Refusal, Reloader};
+use crate::plugins::{
+    BeforeServing, PluginConfig, PluginDirectory, PluginEvent, PluginOptions, Preconfigure, Refusal, Reloader,
+};
 use crate::telemetry::{Kind, Metrics};
 use crate::worker::check_policies;
 
@@ -139,20 +141,43 @@ pub async fn start(
         committed: state.clone(),
         pending: pending_kv.clone(),
     });
-    let directory = PluginDirectory::start(options, runtime, kv, preconfigure, on_change).await?;
+    let took_rules = Arc::new(remembered(dir, &policies(config))?);
+    let before_serving = remember(&took_rules, policies(config));
+    let directory = PluginDirectory::start(options, runtime, kv, preconfigure, before_serving, on_change).await?;
     tokio::spawn(warn_without_correlator(
         directory.set(),
         directory.first_look(),
         changes.clone(),
         plugin_dir.clone(),
     ));
-    let line = Arc::new(LineStatus::new(policies(config), directory.set()));
+    let line = Arc::new(LineStatus::new(policies(config), directory.set(), took_rules));
     tokio::spawn(reload_on_hangup(directory.reloader()));
     Ok(Started {
         directory,
         line,
         changes,
         pending_kv,
+    })
+}
+
+/// The plugins that evaluated rules before this start, but for those that are optional by now.
+fn remembered(dir: &DataDir, policies: &BTreeMap<String, Policy>) -> anyhow::Result<Remembered> {
+    let file = dir.path().join("required-plugins");
+    Remembered::open(&file, |name| policies.get(name) == Some(&Policy::Optional)).with_context(|| {
+        format!(
+            "read which plugins are required; write their names into the file, one a line: {}",
+            file.display()
+        )
+    })
+}
+
+/// Notes each plugin that is going to evaluate rules, unless it is optional.
+fn remember(took_rules: &Arc<Remembered>, policies: BTreeMap<String, Policy>) -> BeforeServing {
+    let took_rules = Arc::clone(took_rules);
+    Arc::new(move |plugin: &Plugin| {
+        if evaluates_rules(plugin) && policies.get(plugin.name()) != Some(&Policy::Optional) {
+            took_rules.add(plugin.name());
+        }
     })
 }
 

@@ -270,7 +270,7 @@ pub fn worker(ground: &Ground, parts: Parts<'_>) -> Result<Worker, String> {
         plugins: Arc::clone(parts.plugins),
         pending_kv: parts.pending_kv,
         stopping: CancellationToken::new(),
-        line: Arc::new(LineStatus::new(policies, Arc::clone(parts.plugins))),
+        line: Arc::new(LineStatus::new(policies, Arc::clone(parts.plugins), Arc::default())),
         pause: pause(parts.plugins),
         replay_to: parts.replay_to,
         progress: Arc::clone(parts.progress),

@@ -11,7 +11,7 @@ use donjon_runtime::{PluginCalls, Role};
 
 use super::stages::{Interrupted, Stage};
 use super::{WorkerError, WorkerParts};
-use crate::line::{Policy, missing_text};
+use crate::line::{Policy, failing_text, missing_text};
 
 /// Attempts with an alert before it may be put aside.
 const ATTEMPTS: u32 = 5;
@@ -115,8 +115,7 @@ impl Stage<'_> {
                 self.line.release();
                 return Ok(attempt.outcome);
             }
-            self.line
-                .hold(&format!("required plugin fails: {}: {}", plugin.name(), attempt.why));
+            self.line.hold(&failing_text(plugin.name()), &attempt.why);
             if self.stopping.is_cancelled() {
                 return Err(WorkerError::Held.into());
             }
@@ -140,7 +139,7 @@ pub(super) fn wait_for_required(parts: &WorkerParts) -> Result<(), WorkerError> 
             parts.line.release();
             return Ok(());
         }
-        parts.line.hold(&missing_text(&missing));
+        parts.line.hold(&missing_text(&missing), "");
         if parts.stopping.is_cancelled() {
             return Err(WorkerError::Held);
         }

@@ -116,7 +116,11 @@ fn tenant() -> TenantId {
 }
 
 fn line() -> LineStatus {
-    LineStatus::new(BTreeMap::new(), Arc::new(ArcSwap::from_pointee(PluginSet::default())))
+    LineStatus::new(
+        BTreeMap::new(),
+        Arc::new(ArcSwap::from_pointee(PluginSet::default())),
+        Arc::default(),
+    )
 }
 
 fn rules(version: u64, ids: &[&str], plugin: &Scripted, before: Option<TenantRules>) -> TenantRules {

@@ -21,13 +21,16 @@ use super::rule_sets::{InForce, Plan, TenantRules};
 use super::slices::{self, Slices};
 use super::{Pause, Pending, WorkerError, patches};
 use crate::json;
-use crate::line::LineStatus;
+use crate::line::{LineStatus, evaluates_rules};
 use crate::plugin_kv::PendingKv;
 use crate::telemetry::{Metrics, PluginLabel};
 
 /// What an alert is told that nobody compared with rules.
 const UNSEEN: &str =
     "no correlator is loaded, no rule was evaluated; once one is, judge it again by its journal position";
+/// What an alert is told whose tenant has rules that no correlator takes.
+const NO_RULE_EVALUATED: &str = "no correlator that takes rules is loaded, no rule was evaluated; once one is, judge it \
+     again by its journal position";
 /// A plugin spoke of a rule that it was not given, or of a policy that is not its own.
 const FOREIGN: &str = "names a rule or policy that is not its own";
 
@@ -208,9 +211,7 @@ impl Stage<'_> {
             verdicts: vec![Vec::new(); events.len()],
             ..Correlated::default()
         };
-        let mut seen = false;
         for plugin in of_role(plugins, Role::Correlator) {
-            seen = true;
             if plugin.description().takes_rules && !rules.has_conditions() {
                 continue;
             }
@@ -237,9 +238,9 @@ impl Stage<'_> {
                 first += slice.len();
             }
         }
-        if !seen {
+        if let Some(why) = unseen(plugins, rules) {
             for event in events.iter_mut() {
-                event.note_failure(format!("{UNSEEN}: {}", event.event.seq));
+                event.note_failure(format!("{why}: {}", event.event.seq));
             }
         }
         Ok(correlated)
@@ -374,6 +375,18 @@ impl Stage<'_> {
             );
         }
         plugin.add_dropped(reason, count);
+    }
+}
+
+/// Why no rule of the tenant is evaluated at all, if it has any or nothing could tell.
+fn unseen(plugins: &PluginSet, rules: &TenantRules) -> Option<&'static str> {
+    let mut correlators = of_role(plugins, Role::Correlator).peekable();
+    match correlators.peek() {
+        None => Some(UNSEEN),
+        Some(_) => {
+            let evaluated = !rules.has_conditions() || correlators.any(|plugin| evaluates_rules(plugin.as_ref()));
+            (!evaluated).then_some(NO_RULE_EVALUATED)
+        }
     }
 }
 

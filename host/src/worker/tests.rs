@@ -144,7 +144,7 @@ fn replay_counted(
     let disk_space = DiskSpace::new(temp.path().to_owned(), 0);
     let checkpoints = Checkpoints::open(temp.path().join("checkpoints")).unwrap();
     let plugins = Arc::new(ArcSwap::from_pointee(plugins));
-    let line = Arc::new(LineStatus::new(BTreeMap::new(), Arc::clone(&plugins)));
+    let line = Arc::new(LineStatus::new(BTreeMap::new(), Arc::clone(&plugins), Arc::default()));
     let parts = WorkerParts {
         state: Arc::clone(&state),
         checkpoints: CheckpointKeeper::new(checkpoints, u64::MAX, &disk_space, &metrics),
