@@ -3,7 +3,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools="${DONJON_TEST_TOOLS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/donjon/tools}"
-deny=$(echo "$tools"/cargo-deny-*/bin/cargo-deny)
-machete=$(echo "$tools"/cargo-machete-*/bin/cargo-machete)
+# The pinned versions: others may lie beside them.
+eval "$(grep '^readonly DENY=' .make/setup-gates.sh)"
+deny=$tools/cargo-deny-$DENY/bin/cargo-deny
+machete=$tools/cargo-machete-$MACHETE/bin/cargo-machete
 "$deny" --log-level warn --config .make/deny.toml check --hide-inclusion-graph licenses bans sources
 "$machete" . 2>&1

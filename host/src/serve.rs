@@ -22,6 +22,7 @@ use crate::http::auth::Auth;
 use crate::http::browsers::Browsers;
 use crate::http::connections::{Connections, connection_limit};
 use crate::http::in_flight::ByteBudget;
+use crate::http::reads::Reads;
 use crate::http::{App, Shared};
 use crate::intake::{Intake, IntakeOptions, JournalCheck, Progress};
 use crate::rule_changes::RuleChanges;
@@ -89,6 +90,7 @@ async fn serve(config: Config, options: RunOptions) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let (journal, state) = (opened.journal.reader(), opened.state.reader().clone());
     let auth = Auth::new(&config.auth)?;
+    let reads = Reads::new(&config.reads, auth.tenants());
     let plugins = plugin_wiring::start(&config, &opened.dir, &state, &metrics, options.config_file).await?;
     let listener = bind(config.server.listen).await?;
     let path = start_path(&config, opened, &clock, &metrics, &plugins, &stopping)?;
@@ -109,7 +111,7 @@ async fn serve(config: Config, options: RunOptions) -> anyhow::Result<()> {
         committed: path.committed.clone(),
         replayed: path.replayed.clone(),
         broken: Arc::clone(&path.broken),
-        reads: crate::http::reads::Reads::new(&config.reads),
+        reads,
         stopping: stopping.clone(),
     });
     if let Some(file) = &config.rules.starter_file {

@@ -114,3 +114,27 @@ fn help_and_completion_are_there_for_every_command() {
         "the printed defaults are a valid file"
     );
 }
+
+#[test]
+fn an_incident_of_large_alerts_is_shown_and_each_names_its_position() {
+    let server = Server::start().unwrap();
+    let rule = json!({"ruleName": "all", "celQuery": "true", "timeframeInSeconds": 600, "timeUnit": "seconds"});
+    assert_eq!(server.client().post("/rules", &rule).unwrap().status, 200);
+    for at in 0..12 {
+        let alert = json!({"name": "n", "fingerprint": format!("f{at}"), "message": "x".repeat(1 << 20)});
+        let answer = server.client().post("/alerts/event?wait=true", &alert).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let incidents = server.client().get("/incidents").unwrap().json();
+    let id = incidents["items"][0]["id"].as_str().unwrap();
+    let shown = donjon(&server, &["incident", "show", id], "");
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    assert!(text(&shown.stdout).contains("f11"));
+
+    let alerts = server.client().get("/alerts?limit=25").unwrap().json();
+    let position = |at: usize| alerts[at]["journal_position"].as_u64().unwrap();
+    assert!(
+        position(0) > position(11) && position(11) > 1,
+        "newest first, after the rule"
+    );
+}

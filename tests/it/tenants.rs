@@ -44,6 +44,10 @@ const MAY: [(&str, &str, &[&str]); 17] = [
 ];
 
 fn server() -> Server {
+    server_with("")
+}
+
+fn server_with(config: &str) -> Server {
     let key = |(tenant, role): (&str, &str)| {
         format!(
             "[[auth.keys]]\nname = \"{tenant}-{role}\"\nkey = \"{tenant}-{role}\"\ntenant = \"{tenant}\"\nrole = \"{role}\"\n"
@@ -51,7 +55,7 @@ fn server() -> Server {
     };
     Server::start_with(ServerOptions {
         plugins: vec![files::plugin("rules")],
-        config: format!("[auth]\nmode = \"api_key\"\n{}", CALLERS.map(key).concat()),
+        config: format!("{config}[auth]\nmode = \"api_key\"\n{}", CALLERS.map(key).concat()),
         ..ServerOptions::default()
     })
     .unwrap()
@@ -265,4 +269,18 @@ fn roles_may_what_is_documented() {
             stranger.text()
         );
     }
+}
+
+#[test]
+fn a_tenant_that_holds_all_streams_it_may_leaves_some_to_the_others() {
+    let server = server_with("[server]\nmax_event_streams = 4\n");
+    let mut greedy = client(&server, "b", "noc");
+    let held: Vec<_> = (0..3).map(|_| greedy.follow("/events", "").unwrap()).collect();
+    let refused = client(&server, "b", "noc").get("/events").unwrap();
+    assert_eq!(
+        (refused.status, refused.json()["code"].as_str()),
+        (503, Some("too_many_streams"))
+    );
+    assert!(client(&server, "a", "noc").follow("/events", "").is_ok());
+    drop(held);
 }

@@ -130,6 +130,8 @@ fn add_computed(fields: &mut Map<String, Json>, shown: Shown<'_>, incidents: &[S
     fields.insert("firingStartTimeSinceLastResolved".into(), since.into());
     fields.insert("pushed".into(), true.into());
     fields.insert("accepted".into(), time::format(event.accepted).into());
+    // What `POST /alerts/rejudge` asks for.
+    fields.insert("journal_position".into(), event.seq.0.into());
     fields.insert(
         "isPartialDuplicate".into(),
         (state.event_count > 1 && shown.newest).into(),

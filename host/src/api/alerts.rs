@@ -48,6 +48,7 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
     caller.may_read()?;
     let page = page.bounds(DEFAULT_LIMIT)?;
     let reader = Arc::clone(&app);
+    let mine = app.reads.of(&caller.tenant);
     let read = move |pace: &Pace| {
         let (app, tenant) = (&reader, &caller.tenant);
         let newest = app.state.newest_alerts(tenant, page.keep(), &mut || pace.flow())?;
@@ -57,7 +58,7 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
         print_newest(app, tenant, pace, &mut items, of_page, |_, _| Ok(()))?;
         Ok(items.into_list(page.offset))
     };
-    app.reads.send(app.reads.run(Work::Scan, read).await?).await
+    mine.send(mine.run(Work::Scan, read).await?).await
 }
 
 /// One alert.
@@ -66,13 +67,14 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
 async fn one(State(app): State<Shared>, caller: Caller, Path(fingerprint): Path<String>) -> Result<Response, ApiError> {
     caller.may_read()?;
     let reader = Arc::clone(&app);
+    let mine = app.reads.of(&caller.tenant);
     let read = move |_: &Pace| {
         let state = find(&reader, &caller.tenant, &fingerprint)?;
         let entry = own_entry(&reader, &caller.tenant, state.last_event.seq)?;
         let shown = newest_as_json(&reader, &caller.tenant, &state, entry)?;
         Ok(respond(print(&shown), HeaderMap::new()))
     };
-    app.reads.send(app.reads.run(Work::LookUp, read).await?).await
+    mine.send(mine.run(Work::LookUp, read).await?).await
 }
 
 /// The stored events of one alert, newest first, at most 1000.
@@ -88,6 +90,7 @@ async fn history(
     caller.may_read()?;
     let offset = page.bounds(HISTORY_LIMIT)?.offset;
     let reader = Arc::clone(&app);
+    let mine = app.reads.of(&caller.tenant);
     let read = move |pace: &Pace| {
         let state = find(&reader, &caller.tenant, &fingerprint)?;
         let events: Vec<(Seq, StoredEvent)> = events_of(&reader, &state)?
@@ -106,7 +109,7 @@ async fn history(
         })?;
         Ok(items.into_list(offset))
     };
-    app.reads.send(app.reads.run(Work::LookUp, read).await?).await
+    mine.send(mine.run(Work::LookUp, read).await?).await
 }
 
 /// Newest first, back through the chunks until the limit.

@@ -38,6 +38,7 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
     caller.may_read()?;
     let page = page.bounds(DEFAULT_LIMIT)?;
     let reader = Arc::clone(&app);
+    let mine = app.reads.of(&caller.tenant);
     let read = move |pace: &Pace| {
         let letters = reader.state.dead_letters(&caller.tenant, page.offset, page.limit)?;
         let mut items = Items::new(&reader);
@@ -63,7 +64,7 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
         )?;
         Ok(items.into_list(page.offset))
     };
-    app.reads.send(app.reads.run(Work::Scan, read).await?).await
+    mine.send(mine.run(Work::Scan, read).await?).await
 }
 
 /// The bytes of a refused item as they were sent, to be mended and posted again.
@@ -72,14 +73,15 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
 async fn raw(State(app): State<Shared>, caller: Caller, Path(id): Path<u64>) -> Result<Response, ApiError> {
     caller.may_read()?;
     let reader = Arc::clone(&app);
+    let mine = app.reads.of(&caller.tenant);
     let read = move |_: &Pace| match own_entry(&reader, &caller.tenant, Seq(id))?.map(|entry| entry.body) {
         Some(EntryBody::DeadLetter { raw, .. }) => Ok(raw),
         _ => Err(ApiError::not_found(format!("no refused item at: {id}"))),
     };
-    let mut response = Response::new(app.reads.run(Work::LookUp, read).await?);
+    let mut response = Response::new(mine.run(Work::LookUp, read).await?);
     let kind = HeaderValue::from_static("application/octet-stream");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    app.reads.send(response).await
+    mine.send(response).await
 }
 
 /// Put refused items away: those named in `{"ids": [...]}` or `{"alert_id": ...}`; all without a body.

@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use crate::http::Shared;
+use crate::http::shares::Shares;
 
 /// Outbox records read at a time.
 const READ_RECORDS: usize = 64;
@@ -39,12 +40,13 @@ pub struct EventHub {
     app: Shared,
     tenants: Mutex<HashMap<TenantId, broadcast::Sender<Arc<Telling>>>>,
     places: Arc<Semaphore>,
+    places_of_tenants: Shares,
     catching_up: Semaphore,
 }
 
 /// The place of one stream.
 pub struct Place {
-    _permit: OwnedSemaphorePermit,
+    _permits: [OwnedSemaphorePermit; 2],
     app: Shared,
 }
 
@@ -58,6 +60,7 @@ impl EventHub {
     /// A hub for so many streams.
     pub fn new(app: Shared, max_streams: usize) -> Arc<EventHub> {
         Arc::new(EventHub {
+            places_of_tenants: Shares::new(app.auth.tenants(), max_streams),
             app,
             tenants: Mutex::new(HashMap::new()),
             places: Arc::new(Semaphore::new(max_streams.min(Semaphore::MAX_PERMITS))),
@@ -65,12 +68,13 @@ impl EventHub {
         })
     }
 
-    /// A place for a stream, if there is one.
-    pub fn place(&self) -> Option<Place> {
+    /// A place for a stream of a tenant, if there is one.
+    pub fn place(&self, tenant: &TenantId) -> Option<Place> {
+        let own = self.places_of_tenants.of(tenant).try_acquire_owned().ok()?;
         let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
         self.app.metrics.event_streams.inc();
         Some(Place {
-            _permit: permit,
+            _permits: [own, permit],
             app: Arc::clone(&self.app),
         })
     }

@@ -41,7 +41,7 @@ pub fn routes(hub: Arc<EventHub>) -> OpenApiRouter<Shared> {
 #[utoipa::path(get, path = "/events", tag = "events",
     params(("Last-Event-ID" = Option<u64>, Header, description = "Continue after this event")),
     responses((status = 200, content_type = "text/event-stream"), (status = 400, description = "Last-Event-ID is no number"),
-        (status = 503, description = "There are server.max_event_streams already")))]
+        (status = 503, description = "There are server.max_event_streams already, or the tenant has its share")))]
 async fn events(
     State(app): State<Shared>,
     Extension(hub): Extension<Arc<EventHub>>,
@@ -58,7 +58,7 @@ async fn events(
         }
         None => None,
     };
-    let place = hub.place().ok_or_else(ApiError::too_many_streams)?;
+    let place = hub.place(&caller.tenant).ok_or_else(ApiError::too_many_streams)?;
     // Followed first: what is told from here on is not missed.
     let news = hub.follow(&caller.tenant);
     let newest = *app.committed.borrow();

@@ -87,6 +87,7 @@ enum SortBy {
 async fn list(State(app): State<Shared>, caller: Caller, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     caller.may_read()?;
     let reader = Arc::clone(&app);
+    let mine = app.reads.of(&caller.tenant);
     let read = move |pace: &Pace| {
         // Here rather than before: a condition takes a while to compile.
         let mut filter = Filter::parse(query.as_deref().unwrap_or_default(), pace)?;
@@ -105,7 +106,7 @@ async fn list(State(app): State<Shared>, caller: Caller, RawQuery(query): RawQue
         }
         Ok(items.into_object(page, count))
     };
-    app.reads.send(app.reads.run(Work::Scan, read).await?).await
+    mine.send(mine.run(Work::Scan, read).await?).await
 }
 
 /// The incidents of a page and those before it, and how many there are in all.
@@ -168,6 +169,7 @@ async fn alerts(
     let unlinked_too = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .any(|(name, value)| name == "include_unlinked" && value == "true");
     let reader = Arc::clone(&app);
+    let mine = app.reads.of(&caller.tenant);
     let read = move |pace: &Pace| {
         let (app, tenant, id) = (&reader, &caller.tenant, parse_id(&id)?);
         find(app, tenant, id)?;
@@ -189,7 +191,7 @@ async fn alerts(
         })?;
         Ok(items.into_object(page, members.count))
     };
-    app.reads.send(app.reads.run(Work::Scan, read).await?).await
+    mine.send(mine.run(Work::Scan, read).await?).await
 }
 
 /// Set the status of an incident. Resolving or acknowledging also marks its alerts, until their next event.
@@ -243,6 +245,7 @@ fn find(app: &App, tenant: &TenantId, id: IncidentId) -> Result<Incident, ApiErr
 
 async fn view(app: Shared, tenant: TenantId, id: IncidentId) -> Result<Value, ApiError> {
     let reader = Arc::clone(&app);
+    let mine = app.reads.of(&tenant);
     let read = move |_: &Pace| {
         let incident = find(&reader, &tenant, id)?;
         let rule = reader.state.rule(&tenant, &incident.rule)?;
@@ -252,7 +255,7 @@ async fn view(app: Shared, tenant: TenantId, id: IncidentId) -> Result<Value, Ap
         });
         Ok(to_json(&incident, rule.as_ref()))
     };
-    app.reads.run(Work::LookUp, read).await
+    mine.run(Work::LookUp, read).await
 }
 
 impl Filter {

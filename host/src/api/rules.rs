@@ -38,6 +38,7 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
     caller.may_read()?;
     let page = page.bounds(MAX_PAGE_ITEMS)?;
     let reader = Arc::clone(&app);
+    let mine = app.reads.of(&caller.tenant);
     let read = move |pace: &Pace| {
         let (state, tenant) = (&reader.state, &caller.tenant);
         let offered = state.tenant(tenant)?.offered;
@@ -62,7 +63,7 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
         }
         Ok(items.into_list(page.offset))
     };
-    app.reads.send(app.reads.run(Work::Scan, read).await?).await
+    mine.send(mine.run(Work::Scan, read).await?).await
 }
 
 /// Create a rule.
@@ -71,7 +72,7 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
         (status = 422, description = "A field does not fit; with line and column for conditions")))]
 async fn create(State(app): State<Shared>, caller: Caller, body: Bytes) -> Result<Json<Value>, ApiError> {
     caller.may_change()?;
-    let draft = draft_of(&app, parse(&body)?).await?;
+    let draft = draft_of(&app, &caller.tenant, parse(&body)?).await?;
     let id = RuleId::from(uuid::Uuid::new_v4().to_string());
     act(app, caller, Command::CreateRule { id: id.clone(), draft }, id).await
 }
@@ -110,7 +111,7 @@ async fn replace(
             "Invalid request body: {missing} is required"
         )));
     }
-    let draft = draft_of(&app, body).await?;
+    let draft = draft_of(&app, &caller.tenant, body).await?;
     let id = RuleId::from(id);
     act(app, caller, Command::UpdateRule { id: id.clone(), draft }, id).await
 }
@@ -143,6 +144,7 @@ async fn versions(
     caller.may_read()?;
     let page = page.bounds(MAX_PAGE_ITEMS)?;
     let reader = Arc::clone(&app);
+    let mine = app.reads.of(&caller.tenant);
     let read = move |pace: &Pace| {
         let (state, tenant, id) = (&reader.state, &caller.tenant, RuleId::from(id));
         let newest = state
@@ -164,7 +166,7 @@ async fn versions(
         }
         Ok(items.into_list(page.offset))
     };
-    app.reads.send(app.reads.run(Work::LookUp, read).await?).await
+    mine.send(mine.run(Work::LookUp, read).await?).await
 }
 
 /// Check a rule without storing it: branches and columns, or what is wrong with it.
@@ -179,13 +181,14 @@ async fn validate(State(app): State<Shared>, caller: Caller, body: Bytes) -> Res
             .unwrap_or_default();
         Ok(json!({"valid": true, "branches": draft.branches, "columns": columns, "access": "scanned"}))
     };
-    app.reads.run(Work::Compile, check).await.map(Json)
+    let mine = app.reads.of(&caller.tenant);
+    mine.run(Work::Compile, check).await.map(Json)
 }
 
 /// A rule as it was sent, checked. Conditions are compiled where nobody else waits for the thread.
-async fn draft_of(app: &App, body: Value) -> Result<Box<RuleDraft>, ApiError> {
+async fn draft_of(app: &App, tenant: &TenantId, body: Value) -> Result<Box<RuleDraft>, ApiError> {
     let check = move |_: &Pace| Ok(Box::new(draft_from_json(&body)?));
-    app.reads.run(Work::Compile, check).await
+    app.reads.of(tenant).run(Work::Compile, check).await
 }
 
 async fn act(app: Shared, caller: Caller, command: Command, id: RuleId) -> Result<Json<Value>, ApiError> {
@@ -223,6 +226,7 @@ fn tell_trouble(app: &App, tenant: &TenantId, rule: &donjon_core::Rule, view: &m
 
 async fn view(app: Shared, tenant: TenantId, id: RuleId) -> Result<Value, ApiError> {
     let reader = Arc::clone(&app);
+    let mine = app.reads.of(&tenant);
     let read = move |_: &Pace| {
         let rule = reader.state.rule(&tenant, &id)?.filter(|rule| !rule.deleted);
         let rule = rule.ok_or_else(|| ApiError::not_found("Rule not found"))?;
@@ -231,7 +235,7 @@ async fn view(app: Shared, tenant: TenantId, id: RuleId) -> Result<Value, ApiErr
         tell_trouble(&reader, &tenant, &rule, &mut view);
         Ok(view)
     };
-    app.reads.run(Work::LookUp, read).await
+    mine.run(Work::LookUp, read).await
 }
 
 fn parse(body: &Bytes) -> Result<Value, ApiError> {

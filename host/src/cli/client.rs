@@ -10,6 +10,9 @@ use super::WrongInput;
 use super::output::{at, clean};
 
 /// Which server, and with which key.
+/// Longest answer that is read: a page ends at `reads.max_answer_bytes` (16 MiB by default) and one item more.
+const MAX_ANSWER_BYTES: u64 = 256 << 20;
+
 #[derive(Args, Clone, Debug)]
 pub struct ClientOptions {
     /// The server.
@@ -59,7 +62,8 @@ impl ClientOptions {
             let text = format!("reach {url}; is the server running? (donjon serve, or --url): {error}");
             anyhow::anyhow!(self.without_password(&text))
         })?;
-        let text = answer.body_mut().read_to_string().context("read the answer")?;
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES);
+        let text = body.read_to_string().context("read the answer")?;
         let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         let status = answer.status();
         if status.is_client_error() {

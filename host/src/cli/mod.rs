@@ -150,7 +150,7 @@ enum AlertCommand {
 
 #[derive(Args)]
 struct RejudgeArgs {
-    /// First position in the journal; the reason on an alert names its own.
+    /// First position in the journal: `journal_position` of the first alert that carries a reason (GET /alerts).
     #[arg(long)]
     from: u64,
     /// Last position; beyond the end of the journal means up to its end.

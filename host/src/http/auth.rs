@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq;
 use super::{App, Shared};
 use crate::config::{self, AuthMode, ConfigError, Role};
 use crate::http::error::ApiError;
+use crate::http::shares::Tenants;
 
 /// The tenant of everybody when no keys are asked for.
 pub const SINGLE_TENANT: &str = "keep";
@@ -19,6 +20,7 @@ pub const SINGLE_TENANT: &str = "keep";
 pub struct Auth {
     mode: AuthMode,
     keys: Vec<Known>,
+    tenants: Tenants,
 }
 
 struct Known {
@@ -64,8 +66,18 @@ impl Auth {
         };
         Ok(Auth {
             mode: config.mode,
+            tenants: if single { Tenants::One } else { Tenants::Several },
             keys: config.keys.iter().map(known).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Whether there is more than one tenant.
+    #[must_use]
+    pub fn tenants(&self) -> Tenants {
+        match self.mode {
+            AuthMode::None => Tenants::One,
+            AuthMode::ApiKey => self.tenants,
+        }
     }
 
     fn caller(&self, parts: &Parts) -> Result<Caller, ApiError> {

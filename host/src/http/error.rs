@@ -83,7 +83,7 @@ impl ApiError {
 
     /// 503: no place for another event stream.
     pub fn too_many_streams() -> ApiError {
-        let detail = "there are server.max_event_streams clients of /events already; close some, or try again later";
+        let detail = "there are server.max_event_streams clients of /events already, or this tenant has its three quarters of them; close some, or try again later";
         ApiError {
             retry: true,
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail)

@@ -8,6 +8,7 @@ pub mod connections;
 pub mod error;
 pub mod in_flight;
 pub mod reads;
+pub mod shares;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -1,9 +1,9 @@
 //! How much may be read at a time, for how long, and how much of it may wait to be sent: permits, one deadline a request, and an end to the work
-//! once nobody waits for it. Knows no route and no data.
+//! once nobody waits for it. One of several tenants never holds all of it. Knows no route and no data.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
@@ -12,7 +12,10 @@ use axum::response::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
+use donjon_core::TenantId;
+
 use super::error::ApiError;
+use super::shares::{Shares, Tenants};
 use crate::config;
 
 /// Reads of single records at a time: they are short, but each takes a thread while it waits for a disk.
@@ -41,13 +44,56 @@ pub enum Work {
 
 /// The permits.
 pub struct Reads {
-    scans: Arc<Semaphore>,
-    look_ups: Arc<Semaphore>,
-    compiles: Arc<Semaphore>,
-    answers: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    scans: Permits,
+    look_ups: Permits,
+    compiles: Permits,
+    answers: Permits,
+    waiting: Permits,
     deadline: Duration,
     max_answer_bytes: usize,
+}
+
+/// Permits of all tenants, and of each.
+struct Permits {
+    all: Arc<Semaphore>,
+    shares: Shares,
+}
+
+/// Permits that are held. Both are given back at once.
+struct Held {
+    _own: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Permits {
+    fn new(tenants: Tenants, count: usize) -> Permits {
+        let count = count.min(Semaphore::MAX_PERMITS);
+        Permits {
+            all: Arc::new(Semaphore::new(count)),
+            shares: Shares::new(tenants, count),
+        }
+    }
+
+    fn try_hold(&self, tenant: &TenantId, count: u32) -> Option<Held> {
+        Some(Held {
+            _own: self.shares.of(tenant).try_acquire_many_owned(count).ok()?,
+            _of_all: Arc::clone(&self.all).try_acquire_many_owned(count).ok()?,
+        })
+    }
+
+    /// Its own first: a tenant that waits for itself is in nobody's way.
+    async fn hold(&self, tenant: &TenantId, count: u32) -> Option<Held> {
+        Some(Held {
+            _own: self.shares.of(tenant).acquire_many_owned(count).await.ok()?,
+            _of_all: Arc::clone(&self.all).acquire_many_owned(count).await.ok()?,
+        })
+    }
+}
+
+/// The reads of one tenant.
+pub struct TenantReads<'a> {
+    reads: &'a Reads,
+    tenant: TenantId,
 }
 
 /// Whether a read should go on: until its deadline, and while its client waits.
@@ -97,15 +143,15 @@ impl Pace {
 impl Reads {
     /// All permits are free.
     #[must_use]
-    pub fn new(config: &config::Reads) -> Reads {
-        let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+    pub fn new(config: &config::Reads, tenants: Tenants) -> Reads {
+        let permits = |count: usize| Permits::new(tenants, count);
         let answers = config.max_answer_bytes.saturating_mul(LARGEST_ANSWERS_AT_ONCE) / UNIT_BYTES;
         Reads {
             scans: permits(config.scans_at_once),
             look_ups: permits(LOOK_UPS_AT_ONCE),
             compiles: permits(COMPILES_AT_ONCE),
             answers: permits(answers.min(u32::MAX as usize)),
-            waiting: AtomicUsize::new(0),
+            waiting: permits(MAX_WAITING),
             deadline: Duration::from_millis(config.deadline_ms),
             max_answer_bytes: config.max_answer_bytes,
         }
@@ -117,6 +163,17 @@ impl Reads {
         self.max_answer_bytes
     }
 
+    /// The reads of a tenant.
+    #[must_use]
+    pub fn of(&self, tenant: &TenantId) -> TenantReads<'_> {
+        TenantReads {
+            reads: self,
+            tenant: tenant.clone(),
+        }
+    }
+}
+
+impl TenantReads<'_> {
     /// Runs a read where it may block, once it may. Ends with its future: the work then stops at its next look at the pace.
     ///
     /// # Errors
@@ -126,17 +183,17 @@ impl Reads {
         work: Work,
         read: impl FnOnce(&Pace) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let end = Instant::now() + self.deadline;
+        let end = Instant::now() + self.reads.deadline;
         let asking = Asking(Arc::default());
         let pace = Pace {
             end,
             gone: Arc::clone(&asking.0),
-            deadline: self.deadline,
+            deadline: self.reads.deadline,
         };
         let permits = match work {
-            Work::Scan => &self.scans,
-            Work::LookUp => &self.look_ups,
-            Work::Compile => &self.compiles,
+            Work::Scan => &self.reads.scans,
+            Work::LookUp => &self.reads.look_ups,
+            Work::Compile => &self.reads.compiles,
         };
         let permit = self.permit(permits, 1, end).await?;
         let reading = tokio::task::spawn_blocking(move || {
@@ -163,55 +220,30 @@ impl Reads {
             return Ok(response.map(Body::from));
         }
         // One answer may be larger than all permits: a single item above the limit.
-        let all = LARGEST_ANSWERS_AT_ONCE.saturating_mul(self.max_answer_bytes) / UNIT_BYTES;
+        let all = self.reads.answers.shares.each();
         let units = u32::try_from((length / UNIT_BYTES + 1).min(all)).unwrap_or(u32::MAX);
         let permit = self
-            .permit(&self.answers, units, Instant::now() + self.deadline)
+            .permit(&self.reads.answers, units, Instant::now() + self.reads.deadline)
             .await?;
         Ok(response.map(|body| Body::from_stream(pieces(body.into(), permit))))
     }
 
-    async fn permit(
-        &self,
-        permits: &Arc<Semaphore>,
-        count: u32,
-        end: Instant,
-    ) -> Result<OwnedSemaphorePermit, ApiError> {
-        if let Ok(permit) = Arc::clone(permits).try_acquire_many_owned(count) {
-            return Ok(permit);
+    async fn permit(&self, permits: &Permits, count: u32, end: Instant) -> Result<Held, ApiError> {
+        if let Some(held) = permits.try_hold(&self.tenant, count) {
+            return Ok(held);
         }
-        let _waiting = Waiting::begin(&self.waiting)?;
-        let waited = timeout_at(end.into(), Arc::clone(permits).acquire_many_owned(count)).await;
-        match waited {
-            Ok(Ok(permit)) => Ok(permit),
+        let waiting = self.reads.waiting.try_hold(&self.tenant, 1);
+        let _waiting = waiting.ok_or_else(ApiError::too_many_reads)?;
+        match timeout_at(end.into(), permits.hold(&self.tenant, count)).await {
+            Ok(Some(held)) => Ok(held),
             _ => Err(ApiError::too_many_reads()),
         }
     }
 }
 
-/// One of those that wait for a permit.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn begin(count: &'a AtomicUsize) -> Result<Waiting<'a>, ApiError> {
-        let before = count.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting(count);
-        if before >= MAX_WAITING {
-            return Err(ApiError::too_many_reads());
-        }
-        Ok(waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 fn pieces(
     body: Bytes,
-    permit: OwnedSemaphorePermit,
+    permit: Held,
 ) -> impl futures::Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static {
     futures::stream::unfold((body, permit), |(mut body, permit)| async move {
         if body.is_empty() {
@@ -224,14 +256,19 @@ fn pieces(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     fn reads(scans_at_once: usize, deadline_ms: u64) -> Arc<Reads> {
-        Arc::new(Reads::new(&config::Reads {
-            scans_at_once,
-            deadline_ms,
-            ..config::Reads::default()
-        }))
+        Arc::new(Reads::new(
+            &config::Reads {
+                scans_at_once,
+                deadline_ms,
+                ..config::Reads::default()
+            },
+            Tenants::One,
+        ))
     }
 
     async fn wait_until(what: impl Fn() -> bool) {
@@ -272,11 +309,11 @@ mod tests {
                     running.fetch_sub(1, Ordering::SeqCst);
                     Ok(())
                 };
-                reads.run(work, read).await
+                reads.of(&"a".into()).run(work, read).await
             })
         };
         let accepted: Vec<_> = (0..allowed + MAX_WAITING).map(|_| scan()).collect();
-        wait_until(|| reads.waiting.load(Ordering::SeqCst) == MAX_WAITING).await;
+        wait_until(|| reads.waiting.all.available_permits() == 0).await;
         assert!(scan().await.unwrap().is_err(), "one too many");
         go.store(true, Ordering::SeqCst);
         for one in accepted {
@@ -302,16 +339,16 @@ mod tests {
         let patient = reads(1, 600_000);
         let asking = tokio::spawn({
             let (reads, work) = (Arc::clone(&patient), until_over());
-            async move { reads.run(Work::Scan, work).await }
+            async move { reads.of(&"a".into()).run(Work::Scan, work).await }
         });
         // Not only queued: work whose client is gone before it begins does not begin.
         wait_until(|| begun.load(Ordering::SeqCst) == 1).await;
-        assert_eq!(patient.scans.available_permits(), 0);
+        assert_eq!(patient.scans.all.available_permits(), 0);
         asking.abort();
         wait_until(|| ended.load(Ordering::SeqCst) == 1).await;
-        wait_until(|| patient.scans.available_permits() == 1).await;
+        wait_until(|| patient.scans.all.available_permits() == 1).await;
 
-        let short = reads(1, 20).run(Work::Scan, until_over()).await;
+        let short = reads(1, 20).of(&"a".into()).run(Work::Scan, until_over()).await;
         assert!(short.is_err());
         assert_eq!(ended.load(Ordering::SeqCst), 2);
     }
@@ -322,12 +359,12 @@ mod tests {
         let reads = reads(1, 20);
         let answer = || Response::new(vec![b'x'; reads.max_answer_bytes()]);
         let mut sent = Vec::new();
-        while let Ok(response) = reads.send(answer()).await {
+        while let Ok(response) = reads.of(&"a".into()).send(answer()).await {
             sent.push(response);
         }
         assert!(sent.len() < LARGEST_ANSWERS_AT_ONCE + 1, "{}", sent.len());
         assert!(
-            reads.send(Response::new(vec![b'x'; 100])).await.is_ok(),
+            reads.of(&"a".into()).send(Response::new(vec![b'x'; 100])).await.is_ok(),
             "small ones pass"
         );
         let mut body = sent.pop().unwrap().into_body().into_data_stream();
@@ -336,6 +373,44 @@ mod tests {
             taken += piece.unwrap().len();
         }
         assert_eq!(taken, reads.max_answer_bytes());
-        assert!(reads.send(answer()).await.is_ok(), "its room is free again");
+        assert!(
+            reads.of(&"a".into()).send(answer()).await.is_ok(),
+            "its room is free again"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_tenant_that_reads_all_it_may_keeps_no_other_waiting() {
+        let config = config::Reads::default();
+        let reads = Arc::new(Reads::new(&config, Tenants::Several));
+        let until = Arc::new(AtomicBool::new(false));
+        let scan = |tenant: &'static str| {
+            let (reads, until) = (Arc::clone(&reads), Arc::clone(&until));
+            tokio::spawn(async move {
+                let read = move |_: &Pace| {
+                    while tenant == "b" && !until.load(Ordering::SeqCst) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    Ok(())
+                };
+                reads.of(&tenant.into()).run(Work::Scan, read).await
+            })
+        };
+        let greedy: Vec<_> = (0..2 * MAX_WAITING).map(|_| scan("b")).collect();
+        wait_until(|| reads.waiting.all.available_permits() == MAX_WAITING - Tenants::Several.share_of(MAX_WAITING))
+            .await;
+        for _ in 0..20 {
+            assert!(scan("a").await.unwrap().is_ok());
+        }
+        until.store(true, Ordering::SeqCst);
+        let mut done = 0;
+        for one in greedy {
+            done += usize::from(one.await.unwrap().is_ok());
+        }
+        let (running, waiting) = (config.scans_at_once, MAX_WAITING);
+        assert_eq!(
+            done,
+            Tenants::Several.share_of(running) + Tenants::Several.share_of(waiting)
+        );
     }
 }
