@@ -1,5 +1,6 @@
 //! JSON text to the domain's value tree and back. The only place that knows both; it knows nothing of alerts.
 
+mod at_most;
 mod print;
 
 use std::collections::HashMap;
@@ -10,7 +11,10 @@ use donjon_core::{Object, Value};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-pub use print::{object_to_vec, to_text};
+pub use at_most::to_text_at_most;
+pub use print::object_to_vec;
+#[cfg(test)]
+pub use print::to_text;
 
 /// Most members of one object, the same name twice counted twice: look-up is linear. Ingest takes fewer at the top level, so that what normalising adds never makes a stored document unreadable.
 pub const MAX_OBJECT_MEMBERS: usize = 1024;

@@ -2,6 +2,8 @@
 //! converts to and from the contract (`wit/`).
 
 use crate::ids::{EventId, Fingerprint, RuleId, TenantId, Timestamp};
+use crate::limits::cut;
+use crate::naming::JsonText;
 use crate::value::Value;
 
 /// The value of one column of one alert.
@@ -232,22 +234,34 @@ impl Column {
         }
     }
 
-    /// The value of the column for one alert.
+    /// The value of the column for one alert, and whether it is longer than so many bytes: then it is text, the beginning
+    /// of what it says.
     #[must_use]
-    pub fn of(&self, attributes: &crate::value::Object, json_text: impl Fn(&Value) -> String) -> Scalar {
-        scalar_of(attributes.at(&self.path), json_text)
+    pub fn of(&self, attributes: &crate::value::Object, most_bytes: usize, json_text: JsonText) -> (Scalar, bool) {
+        scalar_of(attributes.at(&self.path), most_bytes, json_text)
     }
 }
 
-/// A scalar for the value at a path. `json_text` prints lists and objects: the printer lives at the border.
+/// A scalar for the value at a path, and whether it is cut. `json_text` prints lists and objects: the printer lives at the
+/// border.
 #[must_use]
-pub fn scalar_of(value: Option<&Value>, json_text: impl Fn(&Value) -> String) -> Scalar {
-    match value {
+pub fn scalar_of(value: Option<&Value>, most_bytes: usize, json_text: JsonText) -> (Scalar, bool) {
+    let whole = match value {
         None | Some(Value::Null) => Scalar::Null,
         Some(Value::Bool(b)) => Scalar::Bool(*b),
         Some(Value::Int(i)) => Scalar::Int(*i),
         Some(Value::Float(f)) => Scalar::Float(*f),
-        Some(Value::Text(text)) => Scalar::Text(text.clone()),
-        Some(other) => Scalar::Json(json_text(other)),
-    }
+        Some(Value::Text(text)) => {
+            let kept = cut(text, most_bytes);
+            return (Scalar::Text(kept.to_owned()), kept.len() < text.len());
+        }
+        Some(other) => {
+            let json = json_text(other, most_bytes);
+            if json.len() > most_bytes {
+                return (Scalar::Text(cut(&json, most_bytes).to_owned()), true);
+            }
+            Scalar::Json(json)
+        }
+    };
+    (whole, false)
 }

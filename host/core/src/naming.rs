@@ -10,8 +10,9 @@ use crate::value::{Object, Value, split_path};
 /// What stands for an absent value.
 const ABSENT: &str = "N/A";
 
-/// Prints a list or an object as JSON; given by the border, which knows JSON text.
-pub type JsonText = fn(&Value) -> String;
+/// Prints a list or an object as JSON; given by the border, which knows JSON text. It stops once it has more than so many
+/// bytes: what is cut anyway need not be printed.
+pub type JsonText = fn(&Value, usize) -> String;
 
 /// A parsed naming template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,20 +127,28 @@ fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
     None
 }
 
-/// A value as people read it: text as it is, lists joined with `,`, objects as JSON.
+/// A value as people read it: text as it is, lists joined with `,`, objects as JSON. Ends at the limit, however long the
+/// value is.
 #[must_use]
 pub fn plain_text(value: Option<&Value>, json_text: JsonText) -> String {
-    let text = match value {
+    match value {
         None | Some(Value::Null) => ABSENT.to_owned(),
-        Some(Value::Text(text)) => text.clone(),
-        Some(Value::List(list)) => list
-            .iter()
-            .map(|item| plain_text(Some(item), json_text))
-            .collect::<Vec<_>>()
-            .join(","),
-        Some(other) => json_text(other),
-    };
-    cut(&text, MAX_NAME_VALUE_BYTES).to_owned()
+        Some(Value::Text(text)) => cut(text, MAX_NAME_VALUE_BYTES).to_owned(),
+        Some(Value::List(list)) => {
+            let mut joined = String::new();
+            for (at, item) in list.iter().enumerate() {
+                if joined.len() > MAX_NAME_VALUE_BYTES {
+                    break;
+                }
+                if at > 0 {
+                    joined.push(',');
+                }
+                joined.push_str(&plain_text(Some(item), json_text));
+            }
+            cut(&joined, MAX_NAME_VALUE_BYTES).to_owned()
+        }
+        Some(other) => cut(&json_text(other, MAX_NAME_VALUE_BYTES), MAX_NAME_VALUE_BYTES).to_owned(),
+    }
 }
 
 impl PlaceholderValues {
@@ -193,7 +202,7 @@ mod tests {
             let attributes: Object = [("labels".to_owned(), Value::Object(labels))].into_iter().collect();
             for (seen, value) in values
                 .iter_mut()
-                .zip(template.values(&attributes, |v| format!("{v:?}")))
+                .zip(template.values(&attributes, |v, _| format!("{v:?}")))
             {
                 seen.add(&value);
             }
@@ -228,6 +237,27 @@ mod tests {
             vec![host("1")],
             "{{ broken } and {{}} and 1",
         );
+    }
+
+    #[test]
+    fn naming_prints_no_more_of_a_value_than_it_keeps() {
+        let asked = |value: &Value, most: usize| {
+            assert_eq!(most, MAX_NAME_VALUE_BYTES);
+            format!("{value:?}")
+        };
+        let text = |text: &str| Value::Text(text.to_owned());
+        // Printing stops long before the end: what comes then would be no value of a name.
+        let never = |_: &Value, _: usize| -> String { unreachable!("printed beyond the limit") };
+        let mut long = vec![text("abc"); 200];
+        long.push(Value::Object(Object::new()));
+        let expected = vec!["abc"; 128].join(",");
+        assert_eq!(plain_text(Some(&Value::List(long)), never), format!("{expected},"));
+        let empty = Value::List(vec![text(""); 10_000]);
+        assert_eq!(plain_text(Some(&empty), never), ",".repeat(MAX_NAME_VALUE_BYTES));
+        let nested = Value::List(vec![Value::List(vec![text("é"); 1_000]); 3]);
+        let all = vec!["é"; 3_000].join(",");
+        assert_eq!(plain_text(Some(&nested), never), cut(&all, MAX_NAME_VALUE_BYTES));
+        assert_eq!(plain_text(Some(&Value::Int(7)), asked), "Int(7)");
     }
 
     #[test]

@@ -236,6 +236,23 @@ impl<V: StateView> Working<V> {
             .map(|id| *id))
     }
 
+    /// A link to read.
+    ///
+    /// # Errors
+    /// When committed state cannot be read.
+    pub fn link(
+        &mut self,
+        tenant: &TenantId,
+        incident: IncidentId,
+        fingerprint: &Fingerprint,
+    ) -> Result<Option<&Link>, StateError> {
+        let (view, key) = (&self.view, (tenant.clone(), incident, fingerprint.clone()));
+        Ok(self
+            .links
+            .load(&key, || view.link(tenant, incident, fingerprint))?
+            .map(|link| &*link))
+    }
+
     /// A link to change.
     ///
     /// # Errors

@@ -331,6 +331,11 @@ impl CallError {
         )
     }
 
+    /// Whether the circumstances are to blame and not the alerts: the same call may succeed later.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, CallError::OutOfTotalMemory { .. }) || matches!(self.reaction(), Reaction::FailAll)
+    }
+
     /// Whether it took all the time it had.
     pub(crate) fn is_time_out(&self) -> bool {
         matches!(self, CallError::CpuTime { .. } | CallError::WallTime { .. })

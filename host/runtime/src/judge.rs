@@ -34,6 +34,8 @@ pub(crate) struct Judged<A> {
 pub(crate) struct Trouble {
     /// Whether a limit ended the search for the alerts to blame.
     pub(crate) gave_up: bool,
+    /// Whether circumstances were to blame for any failure, and not the alerts.
+    pub(crate) may_pass: bool,
     /// Whether only the next copy was missing: it is being made.
     pub(crate) is_starting: bool,
     /// Time spent on failed calls.
@@ -75,6 +77,7 @@ pub(crate) async fn judge<C: JudgeCall>(
         let trouble = &mut judged.trouble;
         trouble.time = trouble.time.saturating_add(begun.elapsed());
         trouble.after = trouble.after.max(error.after());
+        trouble.may_pass |= error.may_pass();
         trouble.is_starting = matches!(error, CallError::NoInstance { .. });
         let reaction = match error.reaction() {
             Reaction::AgainThenHalves if range.len() < alerts || retried => Reaction::Halves,

@@ -36,6 +36,8 @@ pub struct CorrelateOutcome {
     /// Alerts for which a part of the answer was refused, with the reason; the rest of it counts. No failure: the same
     /// answer would come again.
     pub refused: Vec<(usize, String)>,
+    /// Whether circumstances are to blame for a failure, and not the alerts: the same call may succeed later.
+    pub may_pass: bool,
     /// To be committed with the batch.
     pub kv_writes: Vec<KvWrite>,
     /// Parts of the answer that were out of range or over a limit.
@@ -52,6 +54,8 @@ pub struct EnrichOutcome {
     /// Alerts for which a part of the answer was refused, with the reason; the rest of it counts. No failure: the same
     /// answer would come again.
     pub refused: Vec<(usize, String)>,
+    /// Whether circumstances are to blame for a failure, and not the alerts: the same call may succeed later.
+    pub may_pass: bool,
     /// To be committed with the batch.
     pub kv_writes: Vec<KvWrite>,
     /// Parts of the answer that were out of range or over a limit.
@@ -297,6 +301,7 @@ impl Plugin {
         let (judged, shape, kv_writes) = self.judge::<Correlating>(batch).await;
         let mut outcome = CorrelateOutcome {
             failed: judged.failed,
+            may_pass: judged.trouble.may_pass,
             kv_writes,
             ..CorrelateOutcome::default()
         };
@@ -329,6 +334,7 @@ impl Plugin {
         let (judged, shape, kv_writes) = self.judge::<Enriching>(batch).await;
         let mut outcome = EnrichOutcome {
             failed: judged.failed,
+            may_pass: judged.trouble.may_pass,
             kv_writes,
             ..EnrichOutcome::default()
         };
@@ -359,7 +365,10 @@ impl Plugin {
                 Judged {
                     answers: Vec::new(),
                     failed,
-                    trouble: Trouble::default(),
+                    trouble: Trouble {
+                        may_pass: true,
+                        ..Trouble::default()
+                    },
                 },
                 shape,
                 Vec::new(),

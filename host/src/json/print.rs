@@ -4,6 +4,7 @@
 use donjon_core::{Object, Value};
 
 /// Prints a value as compact JSON.
+#[cfg(test)]
 pub fn to_text(value: &Value) -> String {
     let mut text = Vec::new();
     print(&mut text, value);

@@ -382,6 +382,7 @@ impl PluginCalls for Enricher {
         let mut outcome = EnrichOutcome::default();
         if self.direction.strikes() {
             outcome.failed = all_failed(&batch);
+            outcome.may_pass = true;
             return outcome;
         }
         let mut writes = BTreeMap::new();
@@ -468,6 +469,7 @@ impl PluginCalls for Correlator {
         let mut outcome = CorrelateOutcome::default();
         if self.direction.strikes() {
             outcome.failed = all_failed(&batch);
+            outcome.may_pass = true;
             return outcome;
         }
         let known = self.rules.lock().unwrap();

@@ -160,7 +160,7 @@ impl Worker {
                 pending_kv: &self.parts.pending_kv,
                 stopping: &self.parts.stopping,
                 pause: &self.parts.pause,
-                last_good: &mut self.last_good,
+                probes: &mut self.probes,
                 load: &mut *load,
                 tenant: &tenant,
                 now,
@@ -197,7 +197,7 @@ impl Worker {
         for (at, found) in positions.iter().zip(&correlated.verdicts) {
             if let Some(event) = pending.get_mut(*at) {
                 let judged = as_judged(event, found, &correlated.sources);
-                event.incidents = settle(&mut self.working, judged, json::to_text)?;
+                event.incidents = settle(&mut self.working, judged, json::to_text_at_most)?;
             }
         }
         Ok(())
@@ -208,7 +208,7 @@ impl Worker {
         for event in pending.iter_mut().filter(|event| event.is_new()) {
             event.note_failure(why.to_owned());
             self.working.tenant_mut(&event.event.tenant)?.offered += 1;
-            settle(&mut self.working, as_judged(event, &[], &[]), json::to_text)?;
+            settle(&mut self.working, as_judged(event, &[], &[]), json::to_text_at_most)?;
         }
         Ok(())
     }

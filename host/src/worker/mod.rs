@@ -5,10 +5,12 @@
 mod checkpoints;
 mod commit;
 mod computed;
+mod handed;
 mod judging;
 mod patches;
 mod pieces;
 mod policies;
+mod probes;
 mod rejudge;
 mod replay;
 mod required;
@@ -47,9 +49,9 @@ pub use checkpoints::CheckpointKeeper;
 use judging::Pending;
 use pieces::{Load, Returned};
 pub use policies::check as check_policies;
+use probes::Probes;
 #[cfg(test)]
 pub(crate) use replay::accepted as accepted_again;
-use required::LastGood;
 use rule_sets::TenantRules;
 use unstorable::{Judging, Tried, refused_record};
 
@@ -106,7 +108,7 @@ pub struct Worker {
     parts: WorkerParts,
     working: Working<StateReader>,
     rule_books: HashMap<TenantId, TenantRules>,
-    last_good: LastGood,
+    probes: Probes,
     last_flush: Instant,
     /// Most entries of the next batch.
     batch_entries: usize,
@@ -141,7 +143,7 @@ impl Worker {
             parts,
             working,
             rule_books: HashMap::new(),
-            last_good: LastGood::default(),
+            probes: Probes::default(),
             last_flush: Instant::now(),
             batch_entries,
         })

@@ -1,82 +1,57 @@
 //! What a failing plugin means for the line. An optional one costs its contribution, and the alert says so. A required
-//! one holds the line until it works, or until another takes its place; an alert that it alone cannot judge is told
-//! apart by what else it judges, and put aside after a few attempts: one poisonous alert must not stop all others for ever.
+//! one holds the line until it works, or until another takes its place. An alert that it alone cannot judge is told apart
+//! at once, by what else it judges, and put aside: poisonous alerts must stop nobody else, however many there are.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use donjon_core::batch::{Batch, Scalar};
-use donjon_core::{EventId, Fingerprint};
+use donjon_core::batch::Batch;
 use donjon_runtime::{PluginCalls, Role};
 
+use super::probes::{POISON_OFTEN, empty_alert};
 use super::stages::{Interrupted, Stage};
 use super::{WorkerError, WorkerParts};
 use crate::line::{Policy, failing_text, missing_text};
 
-/// Attempts with an alert before it may be put aside.
+/// Attempts before an alert may be put aside where circumstances may be to blame, or where nothing but an empty alert shows
+/// that the plugin works.
 const ATTEMPTS: u32 = 5;
-/// Between attempts: doubled from the first to the longest.
+/// The same where the plugin judges other alerts: it is asked again at once, should the machine have been to blame.
+const ATTEMPTS_WITH_POISON: u32 = 2;
+/// Between attempts while the line is held: doubled from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
-const _: () = assert!(ATTEMPTS > 1, "a required plugin is tried again");
+const _: () = assert!(ATTEMPTS > ATTEMPTS_WITH_POISON && ATTEMPTS_WITH_POISON > 1);
 const _: () = assert!(FIRST_PAUSE.as_millis() <= LONGEST_PAUSE.as_millis());
-
-/// The newest alert that each required plugin judged: what it is asked again to see whether it works at all.
-#[derive(Default)]
-pub(super) struct LastGood(HashMap<String, Batch>);
-
-impl LastGood {
-    /// Remembers an alert of a batch that was judged as a whole.
-    fn remember(&mut self, plugin: &str, alert: Batch) {
-        self.0.insert(plugin.to_owned(), alert);
-    }
-
-    /// Whether a plugin answers for an alert that it judged before, or for an empty one. What it answers is not used.
-    fn still_works(&self, plugin: &dyn PluginCalls, failing: &Batch) -> bool {
-        let batch = self
-            .0
-            .get(plugin.name())
-            .cloned()
-            .unwrap_or_else(|| empty_alert(failing));
-        let failed = match plugin.role() {
-            Role::Correlator => plugin.correlate(batch).failed,
-            _ => plugin.enrich(batch).failed,
-        };
-        failed.is_empty()
-    }
-}
-
-/// An alert without attributes, in the shape of another batch.
-fn empty_alert(like: &Batch) -> Batch {
-    Batch {
-        tenant: like.tenant.clone(),
-        now: like.now,
-        keys: vec![(EventId::from("probe"), Fingerprint::from("probe"))],
-        columns: like.columns.clone(),
-        rows: if like.rows.is_empty() {
-            Vec::new()
-        } else {
-            vec![vec![Scalar::Null; like.columns.len()]]
-        },
-        documents: if like.documents.is_empty() {
-            Vec::new()
-        } else {
-            vec![b"{}".to_vec()]
-        },
-    }
-}
+const _: () = assert!(POISON_OFTEN > 1, "one poison alert says little about a tenant");
 
 /// One call as the loop sees it.
 pub(super) struct Attempt<T> {
     /// What came of it.
     pub(super) outcome: T,
+    /// Alerts that were asked about.
+    pub(super) alerts: usize,
+    /// Alerts that the plugin did not see as a whole, and why.
+    pub(super) over: Vec<(usize, String)>,
     /// Alerts that failed, and the first reason.
     pub(super) failed: usize,
     /// Why.
     pub(super) why: String,
-    /// The first alert that was asked about.
-    pub(super) first_alert: Batch,
+    /// Whether circumstances are to blame, and not the alerts.
+    pub(super) may_pass: bool,
+    /// The first alert that was asked about, unless an alert like it is known to be judged.
+    pub(super) first_alert: Option<Batch>,
+}
+
+/// What shows that a plugin works although it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// Nothing.
+    None,
+    /// It answers for an alert without attributes.
+    AnswersEmpty,
+    /// It judges other alerts of the tenant.
+    Judges,
 }
 
 impl Stage<'_> {
@@ -86,34 +61,48 @@ impl Stage<'_> {
         &mut self,
         plugin: &dyn PluginCalls,
         generation: u64,
-        alerts: usize,
         mut call: impl FnMut(&mut Self) -> Attempt<T>,
-    ) -> Result<T, Interrupted> {
+    ) -> Result<Attempt<T>, Interrupted> {
         let required = self.line.policy(plugin) == Policy::Required;
         plugin.set_required(required);
-        let (mut attempts, mut pause) = (0, FIRST_PAUSE);
+        let (mut attempts, mut proved, mut pause) = (0, 0, FIRST_PAUSE);
         loop {
-            let attempt = call(self);
+            let mut attempt = call(self);
             if !required {
-                return Ok(attempt.outcome);
+                return Ok(attempt);
             }
             if attempt.failed == 0 {
-                self.last_good.remember(plugin.name(), attempt.first_alert);
+                if let Some(alert) = attempt.first_alert.take() {
+                    self.probes.remember(plugin.name(), alert);
+                }
                 self.line.release();
-                return Ok(attempt.outcome);
+                return Ok(attempt);
             }
             attempts += 1;
-            let works = attempt.failed < alerts
-                || (attempts >= ATTEMPTS && self.last_good.still_works(plugin, &attempt.first_alert));
-            if attempts >= ATTEMPTS && works {
+            let proof = self.proof(plugin, &attempt);
+            proved = if proof == Proof::Judges { proved + 1 } else { 0 };
+            let poisons_often = self.probes.poisons_often(self.tenant, self.now);
+            let is_poison = match proof {
+                Proof::None => false,
+                _ if attempt.may_pass || attempts >= ATTEMPTS => attempts >= ATTEMPTS,
+                _ if poisons_often => true,
+                Proof::AnswersEmpty => false,
+                Proof::Judges => proved >= ATTEMPTS_WITH_POISON,
+            };
+            if is_poison {
                 let (name, failed, why) = (plugin.name(), attempt.failed, &attempt.why);
                 tracing::error!(
                     plugin = name,
                     failed,
+                    tenant = %self.tenant,
                     "required plugin judges other alerts; these go on without it, rejudge makes good: {why}"
                 );
+                self.probes.note_poison(self.tenant, self.now);
                 self.line.release();
-                return Ok(attempt.outcome);
+                return Ok(attempt);
+            }
+            if proof == Proof::Judges && !attempt.may_pass {
+                continue;
             }
             self.line.hold(&failing_text(plugin.name()), &attempt.why);
             if self.stopping.is_cancelled() {
@@ -125,6 +114,26 @@ impl Stage<'_> {
                 return Err(Interrupted::PluginsChanged);
             }
         }
+    }
+
+    /// Whether a plugin that failed works all the same: it judged others in the same call, or it is asked about an alert of
+    /// the tenant that it judged before, or about an empty one. What it answers is not used.
+    fn proof<T>(&self, plugin: &dyn PluginCalls, attempt: &Attempt<T>) -> Proof {
+        if attempt.failed < attempt.alerts {
+            return Proof::Judges;
+        }
+        let (batch, proof) = match &attempt.first_alert {
+            None => (self.probes.known(plugin.name(), self.tenant), Proof::Judges),
+            Some(like) => (Some(empty_alert(like)), Proof::AnswersEmpty),
+        };
+        let Some(batch) = batch else {
+            return Proof::None;
+        };
+        let failed = match plugin.role() {
+            Role::Correlator => plugin.correlate(batch).failed,
+            _ => plugin.enrich(batch).failed,
+        };
+        if failed.is_empty() { proof } else { Proof::None }
     }
 }
 
@@ -146,3 +155,7 @@ pub(super) fn wait_for_required(parts: &WorkerParts) -> Result<(), WorkerError> 
         (parts.pause)(super::RETRY);
     }
 }
+
+#[cfg(test)]
+#[path = "required_tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@ use donjon_core::{Object, Value};
 use super::Pending;
 
 /// Most bytes of alerts in one call; a single alert may be larger.
-const MAX_CALL_BYTES: usize = 4 << 20;
+pub(super) const MAX_CALL_BYTES: usize = 4 << 20;
 /// What a value takes beside its text.
 const VALUE_BYTES: usize = 16;
 
@@ -27,12 +27,16 @@ impl<'a, 'e> Slices<'a, 'e> {
     }
 
     /// The next slice, of at most so many alerts and at least one; none at the end.
-    pub fn next(&mut self, most: usize) -> Option<&'a mut [&'e mut Pending]> {
+    pub fn next(&mut self, most: usize) -> Option<&mut [&'e mut Pending]> {
         let sizes = self.rest.iter().map(|event| bytes_of(&event.event.alert.attributes));
         let len = len_within(sizes, most);
-        let (slice, rest) = std::mem::take(&mut self.rest).split_at_mut(len);
-        self.rest = rest;
-        (!slice.is_empty()).then_some(slice)
+        self.rest.get_mut(..len).filter(|slice| !slice.is_empty())
+    }
+
+    /// So many of them are done: at least one, or the next slice is this one again.
+    pub fn done(&mut self, alerts: usize) {
+        let rest = std::mem::take(&mut self.rest);
+        self.rest = rest.get_mut(alerts.max(1)..).unwrap_or_default();
     }
 }
 

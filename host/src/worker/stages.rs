@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use donjon_core::batch::{Batch, Column, Findings, KvWrite, RuleFailure, Scalar, Verdict, Wants};
+use donjon_core::batch::{Batch, Column, Findings, KvWrite, RuleFailure, Verdict, Wants};
 use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
 use donjon_core::rule::RuleError;
 use donjon_core::settle::LiveRule;
@@ -15,13 +15,14 @@ use donjon_core::{RuleId, TenantId, Timestamp};
 use donjon_runtime::{CorrelateOutcome, PluginCalls, PluginSet, Role};
 use tokio_util::sync::CancellationToken;
 
+use super::handed::{Handed, hand};
 use super::pieces::Load;
-use super::required::{Attempt, LastGood};
+use super::probes::Probes;
+use super::required::Attempt;
 use super::rule_sets::{InForce, Plan, TenantRules};
 use super::slices::{self, Slices};
 use super::{Pause, Pending, WorkerError, patches};
-use crate::json;
-use crate::line::{LineStatus, evaluates_rules};
+use crate::line::{LineStatus, Policy, evaluates_rules};
 use crate::plugin_kv::PendingKv;
 use crate::telemetry::{Metrics, PluginLabel};
 
@@ -64,8 +65,8 @@ pub struct Stage<'a> {
     pub stopping: &'a CancellationToken,
     /// Waits a while.
     pub pause: &'a Pause,
-    /// What required plugins judged last.
-    pub last_good: &'a mut LastGood,
+    /// What required plugins judged, and who sent poison.
+    pub probes: &'a mut Probes,
     /// How much plugins found on the batch so far.
     pub load: &'a mut Load,
     /// Whose alerts.
@@ -171,18 +172,23 @@ impl Stage<'_> {
             let columns = wanted_columns(plugin.as_ref());
             let mut slices = Slices::new(events);
             while let Some(slice) = slices.next(plugin.slice_alerts()) {
-                let outcome = self.until_it_works(plugin.as_ref(), plugins.generation, slice.len(), |stage| {
-                    let batch = stage.batch(slice, columns.as_deref());
-                    let first_alert = batch.slice(0..1);
-                    let outcome = plugin.enrich(batch);
+                let attempt = self.until_it_works(plugin.as_ref(), plugins.generation, |stage| {
+                    let (handed, first_alert) = stage.handed(plugin.as_ref(), slice, columns.as_deref());
+                    let (alerts, over) = (handed.batch.len(), handed.over);
+                    let outcome = plugin.enrich(handed.batch);
                     let (failed, why) = failed_of(&outcome.failed);
                     Attempt {
-                        outcome,
+                        alerts,
+                        over,
                         failed,
                         why,
+                        may_pass: outcome.may_pass,
                         first_alert,
+                        outcome,
                     }
                 })?;
+                let (alerts, outcome) = (attempt.alerts, attempt.outcome);
+                self.note_failed(plugin.as_ref(), slice, &attempt.over);
                 self.note_failed(plugin.as_ref(), slice, &outcome.failed);
                 self.note_failed(plugin.as_ref(), slice, &outcome.refused);
                 for patch in outcome.patches {
@@ -192,6 +198,7 @@ impl Stage<'_> {
                     }
                 }
                 self.take_writes(plugin.as_ref(), outcome.kv_writes, &mut kv_writes);
+                slices.done(alerts);
             }
         }
         Ok(kv_writes)
@@ -218,11 +225,13 @@ impl Stage<'_> {
             let mut first = 0;
             let mut slices = Slices::new(events);
             while let Some(slice) = slices.next(plugin.slice_alerts()) {
-                let (plan, outcome) =
-                    self.until_it_works(plugin.as_ref(), plugins.generation, slice.len(), |stage| {
-                        let plan = rules.plan(plugin.as_ref(), stage.tenant, stage.line);
-                        stage.correlate_once(plugin.as_ref(), slice, plan)
-                    })?;
+                let attempt = self.until_it_works(plugin.as_ref(), plugins.generation, |stage| {
+                    let plan = rules.plan(plugin.as_ref(), stage.tenant, stage.line);
+                    stage.correlate_once(plugin.as_ref(), slice, plan)
+                })?;
+                let (alerts, (plan, outcome)) = (attempt.alerts, attempt.outcome);
+                let slice = slice.get_mut(..alerts).unwrap_or_default();
+                self.note_failed(plugin.as_ref(), slice, &attempt.over);
                 self.note_failed(plugin.as_ref(), slice, &outcome.failed);
                 self.note_failed(plugin.as_ref(), slice, &outcome.refused);
                 if let Some(plan) = plan {
@@ -235,7 +244,8 @@ impl Stage<'_> {
                     self.weigh(&correlated.verdicts, first, slice)?;
                 }
                 self.take_writes(plugin.as_ref(), outcome.kv_writes, &mut correlated.kv_writes);
-                first += slice.len();
+                first += alerts;
+                slices.done(alerts);
             }
         }
         if let Some(why) = unseen(plugins, rules) {
@@ -272,34 +282,51 @@ impl Stage<'_> {
         match plan {
             Ok(plan) => {
                 let columns = plan.in_force.columns.as_ref().map(|columns| columns.as_slice());
-                let batch = self.batch(slice, columns);
-                let first_alert = batch.slice(0..1);
-                let outcome = plugin.correlate(batch);
+                let (handed, first_alert) = self.handed(plugin, slice, columns);
+                let (alerts, over) = (handed.batch.len(), handed.over);
+                let outcome = plugin.correlate(handed.batch);
                 let (failed, why) = failed_of(&outcome.failed);
-                let outcome = (Some(plan), outcome);
                 Attempt {
-                    outcome,
+                    alerts,
+                    over,
                     failed,
                     why,
+                    may_pass: outcome.may_pass,
                     first_alert,
+                    outcome: (Some(plan), outcome),
                 }
             }
             Err(why) => {
+                let first = slice.get(..1).unwrap_or_default();
+                let first = hand((self.tenant, self.now), first, None);
                 let outcome = CorrelateOutcome {
                     failed: (0..slice.len()).map(|at| (at, why.clone())).collect(),
                     ..CorrelateOutcome::default()
                 };
-                let first_alert = self.batch(slice, None).slice(0..1);
-                let (failed, why) = failed_of(&outcome.failed);
-                let outcome = (None, outcome);
                 Attempt {
-                    outcome,
-                    failed,
+                    alerts: slice.len(),
+                    over: Vec::new(),
+                    failed: slice.len(),
                     why,
-                    first_alert,
+                    may_pass: true,
+                    first_alert: Some(first.batch),
+                    outcome: (None, outcome),
                 }
             }
         }
+    }
+
+    /// What a plugin is handed of a slice, and the first alert of it where none like it is known to be judged.
+    fn handed(
+        &self,
+        plugin: &dyn PluginCalls,
+        slice: &[&mut Pending],
+        columns: Option<&[Column]>,
+    ) -> (Handed, Option<Batch>) {
+        let handed = hand((self.tenant, self.now), slice, columns);
+        let is_wanted = self.line.policy(plugin) == Policy::Required && self.probes.wants(plugin.name(), &handed.batch);
+        let first = is_wanted.then(|| handed.batch.slice(0..1));
+        (handed, first)
     }
 
     /// Keeps writes for the commit, and shows them to the plugin's later calls of this batch.
@@ -307,40 +334,6 @@ impl Stage<'_> {
         for write in writes {
             self.pending_kv.put(plugin.name(), &write);
             all.push((plugin.name().to_owned(), write));
-        }
-    }
-
-    /// Cuts the columns out of the alerts, or prints the documents where no columns are given.
-    fn batch(&self, events: &[&mut Pending], columns: Option<&[Column]>) -> Batch {
-        let key = |event: &&mut Pending| (event.event.event_id.clone(), event.event.alert.fingerprint.clone());
-        let row = |event: &&mut Pending| -> Vec<Scalar> {
-            let attributes = &event.event.alert.attributes;
-            columns
-                .unwrap_or_default()
-                .iter()
-                .map(|column| column.of(attributes, json::to_text))
-                .collect()
-        };
-        let document = |event: &&mut Pending| json::object_to_vec(&event.event.alert.attributes);
-        Batch {
-            tenant: self.tenant.clone(),
-            now: self.now,
-            keys: events.iter().map(key).collect(),
-            columns: columns
-                .unwrap_or_default()
-                .iter()
-                .map(|column| column.name.clone())
-                .collect(),
-            rows: if columns.is_some() {
-                events.iter().map(row).collect()
-            } else {
-                Vec::new()
-            },
-            documents: if columns.is_some() {
-                Vec::new()
-            } else {
-                events.iter().map(document).collect()
-            },
         }
     }
 

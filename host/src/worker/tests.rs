@@ -16,10 +16,10 @@ use donjon_store::journal::{EntryBody, JournalOptions};
 use donjon_store::{Checkpoints, Journal, NewEntry, State};
 use tokio::sync::watch;
 
-use super::{CheckpointKeeper, Worker, WorkerParts};
+use super::{CheckpointKeeper, Pause, Worker, WorkerParts};
 use crate::disk_space::DiskSpace;
 use crate::intake::Progress;
-use crate::line::LineStatus;
+use crate::line::{LineStatus, Policy};
 use crate::plugin_kv::PendingKv;
 use crate::telemetry::Metrics;
 
@@ -135,6 +135,28 @@ fn replay_counted(
     max_batch_entries: usize,
     plugins: PluginSet,
 ) -> (Arc<State>, Arc<Metrics>) {
+    let setting = Setting {
+        plugins,
+        policies: BTreeMap::new(),
+        pause: Arc::new(|_| ()),
+    };
+    replay_in(entries, state, max_batch_entries, setting)
+}
+
+/// What surrounds a worker.
+pub(super) struct Setting {
+    pub(super) plugins: PluginSet,
+    pub(super) policies: BTreeMap<String, Policy>,
+    pub(super) pause: Pause,
+}
+
+/// The same in other surroundings.
+pub(super) fn replay_in(
+    entries: &[NewEntry],
+    state: State,
+    max_batch_entries: usize,
+    setting: Setting,
+) -> (Arc<State>, Arc<Metrics>) {
     let temp = tempfile::tempdir().unwrap();
     std::fs::create_dir(temp.path().join("journal")).unwrap();
     let (mut journal, _) = Journal::open(temp.path().join("journal"), JournalOptions::default()).unwrap();
@@ -143,8 +165,8 @@ fn replay_counted(
     let (state, metrics) = (Arc::new(state), Arc::new(Metrics::default()));
     let disk_space = DiskSpace::new(temp.path().to_owned(), 0);
     let checkpoints = Checkpoints::open(temp.path().join("checkpoints")).unwrap();
-    let plugins = Arc::new(ArcSwap::from_pointee(plugins));
-    let line = Arc::new(LineStatus::new(BTreeMap::new(), Arc::clone(&plugins), Arc::default()));
+    let plugins = Arc::new(ArcSwap::from_pointee(setting.plugins));
+    let line = Arc::new(LineStatus::new(setting.policies, Arc::clone(&plugins), Arc::default()));
     let parts = WorkerParts {
         state: Arc::clone(&state),
         checkpoints: CheckpointKeeper::new(checkpoints, u64::MAX, &disk_space, &metrics),
@@ -155,7 +177,7 @@ fn replay_counted(
         pending_kv: PendingKv::default(),
         stopping: tokio_util::sync::CancellationToken::new(),
         line,
-        pause: Arc::new(|_| ()),
+        pause: setting.pause,
         replay_to: journal.reader().last_seq(),
         progress: Arc::new(Progress::new(journal.reader().last_seq(), Seq(0))),
         committed: watch::channel(Seq(0)).0,

@@ -176,10 +176,16 @@ pub(super) fn rename<V: StateView>(
         return add_prefix(working, tenant, id, prefix);
     };
     let values = template.values(&joining.event.alert.attributes, joining.json_text);
-    let Some(link) = working.link_mut(tenant, id, &joining.event.alert.fingerprint)? else {
+    let fingerprint = &joining.event.alert.fingerprint;
+    let Some(link) = working.link(tenant, id, fingerprint)? else {
         return Ok(());
     };
-    let old = std::mem::replace(&mut link.name_values, values.clone());
+    let old = link.name_values.clone();
+    if old != values
+        && let Some(link) = working.link_mut(tenant, id, fingerprint)?
+    {
+        link.name_values.clone_from(&values);
+    }
     let Some(incident) = working.incident_mut(tenant, id)? else {
         return Ok(());
     };

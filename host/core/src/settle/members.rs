@@ -9,7 +9,7 @@ use crate::ids::{Fingerprint, IncidentId, TenantId, Timestamp};
 use crate::incident::{Explanation, Incident, Link, Member, MemberView, Members};
 use crate::limits::{
     MAX_COLUMN_NAME_BYTES, MAX_EXPLAINED_VALUE_BYTES, MAX_EXPLAINED_VALUES, MAX_EXPLANATION_BYTES,
-    MAX_OPEN_LINKS_PER_ALERT, cut,
+    MAX_OPEN_LINKS_PER_ALERT,
 };
 use crate::naming::JsonText;
 use crate::outbox::IncidentAction;
@@ -120,16 +120,6 @@ pub(super) fn link<V: StateView>(
     Ok(())
 }
 
-/// A value short enough to be kept with the link; cut JSON is kept as text.
-fn bounded(value: Scalar) -> Scalar {
-    match value {
-        Scalar::Text(text) | Scalar::Json(text) if text.len() > MAX_EXPLAINED_VALUE_BYTES => {
-            Scalar::Text(cut(&text, MAX_EXPLAINED_VALUE_BYTES).to_owned())
-        }
-        short => short,
-    }
-}
-
 fn explain(event: &Event, judgement: &Judgement<'_>, json_text: JsonText) -> Explanation {
     let rule = &judgement.rule.rule;
     let branch = |index: u32| {
@@ -158,7 +148,8 @@ fn explained_values(event: &Event, judgement: &Judgement<'_>, json_text: JsonTex
             left_out += 1;
             continue;
         }
-        let value = bounded(column.of(&event.alert.attributes, json_text));
+        // Short enough to be kept with the link; cut JSON is kept as text.
+        let (value, _) = column.of(&event.alert.attributes, MAX_EXPLAINED_VALUE_BYTES, json_text);
         let size = column.name.len() + text_bytes(&value);
         if bytes + size > MAX_EXPLANATION_BYTES - LEFT_OUT_BYTES {
             left_out += 1;

@@ -146,7 +146,7 @@ pub fn run(rule: &LiveRule, lines: &[&str], batch: usize) -> Memory {
                 plugin_failure: None,
                 judgements,
             };
-            settle(&mut working, judged, |value| format!("{value:?}")).unwrap();
+            settle(&mut working, judged, |value, _| format!("{value:?}")).unwrap();
         }
         let last = events.last().unwrap().0.clone();
         memory.commit(working.take_changes(last.seq));

@@ -1,0 +1,113 @@
+//! What the worker remembers to tell a poisonous alert from a broken plugin: an alert of each tenant that each required
+//! plugin judged, and who sent poison lately. Bounded in bytes; calls nothing.
+
+use std::collections::HashMap;
+
+use donjon_core::batch::{Batch, Scalar};
+use donjon_core::{EventId, Fingerprint, TenantId, Timestamp};
+
+/// So many poison alerts of a tenant are often.
+pub(super) const POISON_OFTEN: usize = 3;
+/// For so long a poison alert is remembered.
+const POISON_MS: u64 = 10 * 60 * 1000;
+/// Largest alert that is remembered, with the names of its columns.
+const MAX_ALERT_BYTES: usize = 256 << 10;
+/// All of them together; beyond, they are all forgotten, and the next ones are remembered.
+const MAX_BYTES: usize = 32 << 20;
+/// Most tenants whose poison is remembered.
+const MAX_TENANTS: usize = 10_000;
+
+const _: () = assert!(MAX_ALERT_BYTES * 64 <= MAX_BYTES);
+
+/// Alerts that were judged, and poison.
+#[derive(Default)]
+pub(super) struct Probes {
+    /// By tenant and plugin: copies of a plugin may be broken for one tenant alone.
+    good: HashMap<TenantId, HashMap<String, Batch>>,
+    good_bytes: usize,
+    /// Newest times of poison, by tenant.
+    poison: HashMap<TenantId, Vec<Timestamp>>,
+}
+
+impl Probes {
+    /// Whether an alert in the shape of this batch is wanted: none like it is known.
+    pub(super) fn wants(&self, plugin: &str, like: &Batch) -> bool {
+        let known = self.good.get(&like.tenant).and_then(|of| of.get(plugin));
+        known.is_none_or(|known| known.columns != like.columns || known.rows.is_empty() != like.rows.is_empty())
+    }
+
+    /// Remembers an alert of a batch that was judged as a whole.
+    pub(super) fn remember(&mut self, plugin: &str, alert: Batch) {
+        let bytes = bytes_of(&alert);
+        if bytes > MAX_ALERT_BYTES {
+            return;
+        }
+        if self.good_bytes + bytes > MAX_BYTES {
+            self.good.clear();
+            self.good_bytes = 0;
+        }
+        self.good_bytes += bytes;
+        let of_tenant = self.good.entry(alert.tenant.clone()).or_default();
+        if let Some(before) = of_tenant.insert(plugin.to_owned(), alert) {
+            self.good_bytes -= bytes_of(&before);
+        }
+    }
+
+    /// An alert of the tenant that the plugin judged.
+    pub(super) fn known(&self, plugin: &str, tenant: &TenantId) -> Option<Batch> {
+        self.good.get(tenant)?.get(plugin).cloned()
+    }
+
+    /// An alert of the tenant was put aside.
+    pub(super) fn note_poison(&mut self, tenant: &TenantId, now: Timestamp) {
+        if self.poison.len() >= MAX_TENANTS {
+            self.poison.clear();
+        }
+        let times = self.poison.entry(tenant.clone()).or_default();
+        times.push(now);
+        if times.len() > POISON_OFTEN {
+            times.remove(0);
+        }
+    }
+
+    /// Whether several alerts of the tenant were put aside lately.
+    pub(super) fn poisons_often(&self, tenant: &TenantId, now: Timestamp) -> bool {
+        let since = now.minus_ms(POISON_MS);
+        let times = self.poison.get(tenant).map(Vec::as_slice).unwrap_or_default();
+        times.iter().filter(|at| **at >= since).count() >= POISON_OFTEN
+    }
+}
+
+fn bytes_of(batch: &Batch) -> usize {
+    let texts = |list: &[String]| list.iter().map(|text| 24 + text.len()).sum::<usize>();
+    let value = |scalar: &Scalar| {
+        size_of::<Scalar>()
+            + match scalar {
+                Scalar::Text(text) | Scalar::Json(text) => text.len(),
+                Scalar::Null | Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_) => 0,
+            }
+    };
+    let rows: usize = batch.rows.iter().flatten().map(value).sum();
+    let documents: usize = batch.documents.iter().map(Vec::len).sum();
+    512 + texts(&batch.columns) + rows + documents
+}
+
+/// An alert without attributes, in the shape of another batch.
+pub(super) fn empty_alert(like: &Batch) -> Batch {
+    Batch {
+        tenant: like.tenant.clone(),
+        now: like.now,
+        keys: vec![(EventId::from("probe"), Fingerprint::from("probe"))],
+        columns: like.columns.clone(),
+        rows: if like.rows.is_empty() {
+            Vec::new()
+        } else {
+            vec![vec![Scalar::Null; like.columns.len()]]
+        },
+        documents: if like.documents.is_empty() {
+            Vec::new()
+        } else {
+            vec![b"{}".to_vec()]
+        },
+    }
+}

@@ -1,0 +1,201 @@
+//! A poisonous alert costs its tenant a contribution and nobody any time; a broken plugin holds the line.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use donjon_core::batch::{Batch, Scalar, Wants};
+use donjon_core::batch::{RuleReport, RuleSpec};
+use donjon_core::state::StateView;
+use donjon_core::{Fingerprint, TenantId};
+use donjon_runtime::{
+    CallError, Configured, CorrelateOutcome, Description, EnrichOutcome, PluginCalls, PluginCounters, PluginSet, Role,
+};
+use donjon_store::{NewEntry, State};
+
+use super::super::tests::{Setting, alert, replay_in};
+use crate::line::Policy;
+
+/// What a plugin makes of a call: the alerts that fail, and whether circumstances are to blame.
+type Script = dyn Fn(&Batch, usize) -> (Vec<usize>, bool) + Send + Sync;
+
+/// Follows a script, which is told how often the worker waited, and notes its calls.
+struct Judge {
+    description: Description,
+    script: Box<Script>,
+    pauses: Arc<AtomicUsize>,
+    calls: Arc<Mutex<Vec<Batch>>>,
+}
+
+impl PluginCalls for Judge {
+    fn name(&self) -> &str {
+        "judge"
+    }
+    fn version(&self) -> &str {
+        "1"
+    }
+    fn hash(&self) -> &str {
+        "1"
+    }
+    fn role(&self) -> Role {
+        Role::Correlator
+    }
+    fn description(&self) -> &Description {
+        &self.description
+    }
+    fn configured(&self, _: &TenantId) -> Option<Configured> {
+        None
+    }
+    fn configure(&self, _: &TenantId, _: u64, _: &[RuleSpec]) -> Result<Configured, CallError> {
+        unreachable!("it takes no rules")
+    }
+    fn prepare(&self, _: &TenantId, _: &[RuleSpec]) -> Result<Arc<[RuleReport]>, CallError> {
+        unreachable!("it takes no rules")
+    }
+    fn slice_alerts(&self) -> usize {
+        1
+    }
+    fn correlate(&self, batch: Batch) -> CorrelateOutcome {
+        let (failed, may_pass) = (self.script)(&batch, self.pauses.load(Ordering::SeqCst));
+        self.calls.lock().unwrap().push(batch);
+        CorrelateOutcome {
+            failed: failed.into_iter().map(|at| (at, "trapped".to_owned())).collect(),
+            may_pass,
+            ..CorrelateOutcome::default()
+        }
+    }
+    fn enrich(&self, _: Batch) -> EnrichOutcome {
+        unreachable!("no enricher")
+    }
+    fn add_dropped(&self, _: &'static str, _: u64) {}
+    fn counters(&self) -> PluginCounters {
+        PluginCounters::default()
+    }
+}
+
+fn sent(tenant: &str, fingerprint: &str) -> NewEntry {
+    NewEntry {
+        tenant: TenantId::from(tenant),
+        ..alert(fingerprint)
+    }
+}
+
+/// What came of a journal under a required plugin.
+struct Outcome {
+    state: Arc<State>,
+    pauses: usize,
+    calls: Vec<Batch>,
+}
+
+impl Outcome {
+    fn told(&self, tenant: &str, fingerprint: &str) -> String {
+        let reader = self.state.reader();
+        let alert = reader.alert(&TenantId::from(tenant), &Fingerprint::from(fingerprint));
+        alert.unwrap().unwrap().plugin_failure.unwrap_or_default()
+    }
+
+    fn calls_with(&self, fingerprint: &str) -> usize {
+        let with = |batch: &&Batch| batch.keys.iter().any(|(_, of)| of.as_str() == fingerprint);
+        self.calls.iter().filter(with).count()
+    }
+}
+
+fn judged(
+    entries: &[NewEntry],
+    script: impl Fn(&Batch, usize) -> (Vec<usize>, bool) + Send + Sync + 'static,
+) -> Outcome {
+    let (pauses, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let judge = Judge {
+        description: Description {
+            name: "judge".to_owned(),
+            version: "1".to_owned(),
+            about: String::new(),
+            wants: Wants::Fields(vec!["fingerprint".to_owned()]),
+            stateless: true,
+            takes_rules: false,
+            policies: Vec::new(),
+        },
+        script: Box::new(script),
+        pauses: Arc::clone(&pauses),
+        calls: Arc::clone(&calls),
+    };
+    let waited = Arc::clone(&pauses);
+    let setting = Setting {
+        plugins: PluginSet::default().with(Arc::new(judge)),
+        policies: BTreeMap::from([("judge".to_owned(), Policy::Required)]),
+        pause: Arc::new(move |_| {
+            waited.fetch_add(1, Ordering::SeqCst);
+        }),
+    };
+    let (state, _) = replay_in(entries, State::in_memory(), 2048, setting);
+    let calls = calls.lock().unwrap().clone();
+    Outcome {
+        state,
+        pauses: pauses.load(Ordering::SeqCst),
+        calls,
+    }
+}
+
+/// Alerts whose fingerprint begins with `poison`.
+fn poison(batch: &Batch) -> Vec<usize> {
+    let is_poison = |row: &Vec<Scalar>| matches!(&row[0], Scalar::Text(text) if text.starts_with("poison"));
+    (0..batch.len()).filter(|at| is_poison(&batch.rows[*at])).collect()
+}
+
+#[test]
+fn a_poison_alert_is_told_from_a_broken_plugin_at_once_and_nobody_waits() {
+    let entries = [
+        sent("a", "good"),
+        sent("a", "poison"),
+        sent("a", "after"),
+        sent("b", "other"),
+    ];
+    let outcome = judged(&entries, |batch, _| (poison(batch), false));
+    assert_eq!(outcome.pauses, 0);
+    assert_eq!(outcome.told("a", "poison"), "judge: trapped");
+    for (tenant, other) in [("a", "good"), ("a", "after"), ("b", "other")] {
+        assert_eq!(outcome.told(tenant, other), "", "{other}");
+    }
+    assert_eq!(
+        outcome.calls_with("poison"),
+        2,
+        "the machine may have been to blame once"
+    );
+}
+
+#[test]
+fn an_alert_of_one_tenant_proves_nothing_about_the_copy_of_another() {
+    let entries = [sent("a", "good"), sent("b", "real"), sent("a", "after")];
+    let broken_for_b = |batch: &Batch, pauses: usize| match batch.tenant.as_str() {
+        "b" if pauses < 9 => ((0..batch.len()).collect(), false),
+        _ => (Vec::new(), false),
+    };
+    let outcome = judged(&entries, broken_for_b);
+    assert_eq!(outcome.pauses, 9, "the line is held until the copy works");
+    assert_eq!(outcome.told("b", "real"), "");
+}
+
+#[test]
+fn who_sends_poison_often_is_asked_once() {
+    let names: Vec<String> = (0..6).map(|at| format!("poison{at}")).collect();
+    let mut entries: Vec<NewEntry> = names.iter().map(|name| sent("a", name)).collect();
+    entries.push(sent("b", "good"));
+    // No alert of the tenant was ever judged: only an empty one shows that the plugin works.
+    let outcome = judged(&entries, |batch, _| (poison(batch), false));
+    let calls: Vec<usize> = names.iter().map(|name| outcome.calls_with(name)).collect();
+    assert_eq!(calls, [5, 5, 5, 1, 1, 1]);
+    assert_eq!(outcome.pauses, 3 * 4);
+    assert_eq!(outcome.told("a", "poison5"), "judge: trapped");
+    assert_eq!(outcome.told("b", "good"), "");
+}
+
+#[test]
+fn a_failure_by_circumstance_is_no_poison_and_is_waited_for() {
+    let entries = [sent("a", "good"), sent("a", "unlucky")];
+    let unlucky = |batch: &Batch, pauses: usize| {
+        let is_it = batch.keys[0].1.as_str() == "unlucky" && pauses < 3;
+        ((0..usize::from(is_it)).collect(), is_it)
+    };
+    let outcome = judged(&entries, unlucky);
+    assert_eq!((outcome.pauses, outcome.told("a", "unlucky")), (3, String::new()));
+}
