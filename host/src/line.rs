@@ -1,5 +1,5 @@
-//! What holds the line of alerts, or hampers it: required plugins that are missing or fail, rules that a plugin did not
-//! take. Written by the worker, read by everybody who tells people. Decides nothing about alerts.
+//! What holds the line of alerts, or hampers it: required plugins that are missing or fail, a full disk, rules that a
+//! plugin did not take. Written by the worker, read by everybody who tells people. Decides nothing about alerts.
 
 mod remembered;
 

@@ -269,7 +269,7 @@ impl Metrics {
         self.plugins.register(r);
         let text = "Tenants whose newest rules a plugin did not take; older ones are in force";
         r.register("rules_refused", text, self.rules_refused.clone());
-        let text = "1 while a required plugin holds the line, see /readyz";
+        let text = "1 while a required plugin or a full disk holds the line, see /readyz";
         r.register("line_held", text, self.line_held.clone());
         r.register("plugin_loads", "Loads of plugins by outcome", self.plugin_loads.clone());
         r.register_with_unit(

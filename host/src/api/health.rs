@@ -61,7 +61,7 @@ fn needs_a_restart(app: &Shared) -> Option<String> {
     broken.then(|| "the worker ended".to_owned())
 }
 
-/// The journal is replayed, and no required plugin is missing or fails; `held` says which, and why.
+/// The journal is replayed, no required plugin is missing or fails, and the disk is not full; `held` says which, and why.
 #[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200), (status = 503, description = "Not yet")))]
 async fn readyz(State(app): State<Shared>) -> Response {
     let replayed = *app.replayed.borrow();

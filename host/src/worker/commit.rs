@@ -11,15 +11,17 @@ use super::{RETRY, Worker, WorkerError};
 use crate::disk_space::Line;
 use crate::telemetry::Stage;
 
+/// For people, with what to do.
+const FULL_DISK: &str =
+    "disk is full: less than a quarter of storage.min_free_bytes is free; free some space, then it goes on by itself";
+
 impl Worker {
     /// Waits while the disk is all but full: sled does not survive a write that fails, and nothing is lost by waiting.
     pub(super) fn wait_for_room(&mut self) -> Result<(), WorkerError> {
-        let mut said = false;
+        let mut held = false;
         while let Err(shortage) = self.parts.disk_space.fits(Line::Floor, 0) {
-            if !said {
-                tracing::error!(%shortage, "disk is full: nothing is applied until some space is freed");
-                said = true;
-            }
+            held = true;
+            self.parts.line.hold(FULL_DISK, &shortage.to_string());
             if self.parts.stopping.is_cancelled() {
                 return Err(WorkerError::Held);
             }
@@ -28,8 +30,8 @@ impl Worker {
             let parts = &mut self.parts;
             parts.checkpoints.look_after(&parts.state, &parts.progress);
         }
-        if said {
-            tracing::info!("there is space again; going on");
+        if held {
+            self.parts.line.release();
         }
         Ok(())
     }
