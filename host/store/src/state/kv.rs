@@ -10,8 +10,8 @@ pub(crate) struct KvError(pub(crate) String);
 /// A key and its value.
 pub(crate) type Pair = (Vec<u8>, Vec<u8>);
 
-/// Puts and removals that are applied together. Sorted, so that stores work along their order; a later one of a key
-/// replaces an earlier one.
+/// Puts and removals that are applied together; a later one of a key replaces an earlier one. Sorted, so that a batch is
+/// the same whatever order it was made in (sled keeps its own batch in a hash map and has no use for the order).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KvBatch(BTreeMap<Vec<u8>, Option<Vec<u8>>>);
 
