@@ -35,7 +35,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// Entries and bytes above the limits on lag up to which commands are taken: people must be able to act while alerts are
 /// refused, and not without end.
 const COMMAND_RESERVE_ENTRIES: u64 = 10_000;
-const COMMAND_RESERVE_BYTES: u64 = 64 << 20;
+pub const COMMAND_RESERVE_BYTES: u64 = 64 << 20;
 
 /// The memory that a request took at the door.
 pub trait Holding: Send + Sync {

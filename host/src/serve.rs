@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,10 +30,12 @@ use crate::rule_changes::RuleChanges;
 use crate::telemetry::{self, Metrics};
 use crate::worker::{CheckpointKeeper, Worker, WorkerError, WorkerParts};
 
+mod memory;
 mod opening;
 mod plugin_wiring;
 mod starter;
 
+pub use memory::MemorySum;
 use opening::Opened;
 #[cfg(test)]
 pub(crate) use opening::missing_after;
@@ -66,6 +69,9 @@ pub struct RunOptions {
 /// When it cannot start, or derived state cannot be written any more.
 pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
+    if let Some(warning) = MemorySum::of(&config).warning(memory::available(Path::new("/"))) {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -324,6 +324,7 @@ fn check_config(args: &CheckConfigArgs) -> anyhow::Result<()> {
     for warning in check_config::warnings(&config) {
         eprintln!("warning: {warning}");
     }
+    eprintln!("memory: {}", serve::MemorySum::of(&config).told());
     match &args.file {
         Some(file) => output::say(format_args!("{}: fine", file.display())),
         None => output::say("defaults and DONJON_* variables: fine"),

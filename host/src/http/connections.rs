@@ -33,7 +33,7 @@ const KEPT_BACK_DESCRIPTORS: u64 = 128;
 /// Where there are few, connections get no more than a quarter of them.
 const LEAST_SHARE: u64 = 4;
 /// Largest head of a request, and what is kept of a body or an answer for one connection.
-const CONNECTION_BUFFER_BYTES: usize = 64 << 10;
+pub const CONNECTION_BUFFER_BYTES: usize = 64 << 10;
 /// Connections at once that are told that they are too many; more are closed without a word.
 const TURNED_AWAY_AT_ONCE: usize = 32;
 /// How long such a connection may take to read it.

@@ -25,7 +25,7 @@ const COMPILES_AT_ONCE: usize = 1;
 /// Requests that may wait for a permit; further ones are refused at once.
 const MAX_WAITING: usize = 64;
 /// Answers of the largest size that may be in memory, made and not yet sent.
-const LARGEST_ANSWERS_AT_ONCE: usize = 8;
+pub const LARGEST_ANSWERS_AT_ONCE: usize = 8;
 /// Smaller answers are sent as they are.
 const SMALL_ANSWER_BYTES: usize = 64 << 10;
 /// Permits for answers are counted in these.
