@@ -11,6 +11,7 @@ use donjon_core::command::Command;
 use donjon_core::rule::{Rule, RuleDraft};
 use donjon_core::state::{StateError, StateView};
 use donjon_core::{RuleId, Seq, TenantId, Timestamp};
+use donjon_expr::limits::STEPS_PER_ALERT;
 use donjon_runtime::{PluginSet, Role};
 use donjon_store::StateReader;
 use tokio::sync::OwnedMutexGuard;
@@ -23,6 +24,11 @@ pub const MAX_CONDITION_BYTES: usize = 8 << 20;
 const _: () = assert!(
     MAX_CONDITION_BYTES / MAX_RULES >= 256,
     "as many rules as there may be have room for conditions"
+);
+
+const _: () = assert!(
+    STEPS_PER_ALERT as usize / MAX_RULES >= 50,
+    "an ordinary condition (some ten steps) is evaluated whatever the others cost, also among as many rules as there may be"
 );
 
 /// Why a change is not taken.

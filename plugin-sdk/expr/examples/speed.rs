@@ -39,7 +39,12 @@ fn measure(name: &str, sources: &[String], source: &'static str) {
     for _ in 0..rounds {
         for (expression, row) in &rules {
             matched.clear();
-            expression.matched_branches(black_box(row), &mut matched, |_, _| {});
+            expression.matched_branches(
+                black_box(row),
+                &mut donjon_expr::Budget::default(),
+                &mut matched,
+                |_, _| {},
+            );
             black_box(&matched);
         }
     }

@@ -35,7 +35,7 @@ pub fn condition(data: &[u8]) {
         }
     };
     let (mut matched, mut failed) = (Vec::new(), 0);
-    expression.matched_branches(&Anything, &mut matched, |_, _| failed += 1);
+    expression.matched_branches(&Anything, &mut Budget::default(), &mut matched, |_, _| failed += 1);
     let branches = expression.branches().len();
     assert!(
         matched.len() + failed <= branches,

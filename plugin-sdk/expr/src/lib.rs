@@ -173,17 +173,17 @@ impl Expression {
         failure.map_or(Ok(false), Err)
     }
 
-    /// Appends the index of each branch that holds to `out`, in ascending order. All branches share one default budget: what an expression may
+    /// Appends the index of each branch that holds to `out`, in ascending order. All branches share the budget: what an expression may
     /// cost for one alert does not grow with the number of its branches. An error makes only its branch not match and goes to `on_error` with
     /// the branch's index; once the budget is used up that is every later branch, and the first of them tells.
     pub fn matched_branches<A: Attributes>(
         &self,
         attributes: &A,
+        budget: &mut Budget,
         out: &mut Vec<u32>,
         mut on_error: impl FnMut(u32, EvalError),
     ) {
-        let mut budget = Budget::default();
-        let mut machine = Machine::new(attributes, &self.compiled.columns, &mut budget);
+        let mut machine = Machine::new(attributes, &self.compiled.columns, budget);
         for (index, node) in (0_u32..).zip(&self.compiled.nodes) {
             match machine.test(node) {
                 Ok(true) => out.push(index),

@@ -54,6 +54,10 @@ pub const MAX_JSON_DEPTH: usize = 64;
 /// guest, so that one dear rule does not use up the time of a call for all others.
 pub const DEFAULT_STEPS: u32 = 50_000;
 
+/// Steps of all rules of a tenant together for one alert: 20 rules that use up theirs, or 20,000 of 50 steps each. About ten milliseconds in a
+/// guest, so that a call within the usual limits always gets through an alert, whatever rules a tenant wrote.
+pub const STEPS_PER_ALERT: u32 = 20 * DEFAULT_STEPS;
+
 /// Steps between two questions whether an evaluation is still wanted ([`crate::Budget::interruptible`]): some ten microseconds.
 pub const STEPS_PER_QUESTION: u32 = 4096;
 
@@ -68,3 +72,5 @@ const _: () = assert!(MAX_SOURCE_BYTES / 32 < DEFAULT_STEPS as usize);
 // Every branch can be looked at.
 const _: () = assert!(MAX_BRANCHES * 16 < DEFAULT_STEPS as usize);
 const _: () = assert!(STEPS_PER_QUESTION < DEFAULT_STEPS);
+// One rule never takes what all others need.
+const _: () = assert!(STEPS_PER_ALERT / DEFAULT_STEPS >= 2);

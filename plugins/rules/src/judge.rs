@@ -1,7 +1,10 @@
-//! Evaluates every rule on every alert of a batch, one by one.
+//! Evaluates every rule on every alert of a batch, one by one, within one budget of steps an alert: whatever rules a
+//! tenant writes, an alert is judged within a call.
 //!
 //! It must not allocate for a rule that does not match: with thousands of rules that is nearly all there is.
 
+use donjon_expr::Budget;
+use donjon_expr::limits::{DEFAULT_STEPS, STEPS_PER_ALERT};
 use donjon_plugin::{Batch, Findings, RuleFailure, Scalar, Verdict};
 
 use crate::columns::{Row, RuleColumns};
@@ -13,51 +16,136 @@ use crate::rule_set::{CompiledRule, RuleSet};
 const MOST_ON_AN_ALERT: usize = 65;
 
 /// Judge a batch by the rules of its tenant.
+///
+/// Each rule has an equal share of the steps of an alert. Those that want more get what the others leave, in the order of
+/// the rules: cheap rules are evaluated whatever the others cost, and the outcome is a function of rules and alert alone.
 pub(crate) fn judge(rule_set: &mut RuleSet, batch: &Batch) -> Findings {
     let RuleSet { rules, columns } = rule_set;
     let places = columns.for_batch(&batch.columns, rules);
+    let share = share(rules.len());
     let mut findings = Findings::default();
-    let mut matched = Vec::new();
-    let mut entries = Entries::default();
+    let mut room = Room::default();
+    let mut dear = Vec::new();
     for (alert, values) in batch.indexed_rows() {
-        entries.clear();
-        let full = findings.verdicts.len() + MOST_ON_AN_ALERT;
-        let failures_full = findings.failures.len() + MOST_ON_AN_ALERT;
+        let mut on_alert = OnAlert::new(alert, values, &mut findings, &mut room);
         for (rule, places) in rules.iter().zip(places) {
-            matched.clear();
-            let failure = evaluate(rule, places, values, &mut matched);
-            if let Some(message) = failure.filter(|_| findings.failures.len() < failures_full) {
-                findings.failures.push(RuleFailure {
-                    alert,
-                    rule: rule.id.clone(),
-                    message,
-                });
+            let mut budget = Budget::new(share);
+            let failure = on_alert.evaluate(rule, places, &mut budget);
+            if budget.remaining() == 0 && share < DEFAULT_STEPS {
+                dear.push((rule, places));
+            } else {
+                on_alert.take(rule, places, failure);
             }
-            let most = full - findings.verdicts.len();
-            if !matched.is_empty() && most > 0 {
-                let keys = group_keys(
-                    &rule.grouping,
-                    rule.on_missing,
-                    &places.grouping,
-                    values,
-                    &mut entries,
-                    most,
-                );
-                add_verdicts(&mut findings.verdicts, alert, rule, places, keys, &matched);
+        }
+        let mut left = STEPS_PER_ALERT;
+        for (rule, places) in dear.drain(..) {
+            let given = left.min(DEFAULT_STEPS);
+            let mut budget = Budget::new(given);
+            let mut failure = on_alert.evaluate(rule, places, &mut budget);
+            if budget.remaining() == 0 && given < DEFAULT_STEPS {
+                failure = Some(used_up());
             }
+            left -= given - budget.remaining();
+            on_alert.take(rule, places, failure);
         }
     }
     findings
 }
 
+/// The steps that each of so many rules has for itself.
+fn share(rules: usize) -> u32 {
+    let rules = u32::try_from(rules.max(1)).unwrap_or(u32::MAX);
+    (STEPS_PER_ALERT / rules).clamp(1, DEFAULT_STEPS)
+}
+
+fn used_up() -> String {
+    format!(
+        "all rules of the tenant together have used up the steps for one alert; make the dear ones cheaper, or delete \
+         some: {STEPS_PER_ALERT} steps"
+    )
+}
+
+/// Memory that one alert leaves to the next.
+#[derive(Default)]
+struct Room {
+    matched: Vec<u32>,
+    entries: Entries,
+}
+
+/// One alert, and what is found on it.
+struct OnAlert<'a> {
+    alert: u32,
+    values: &'a [Scalar],
+    findings: &'a mut Findings,
+    room: &'a mut Room,
+    /// As many verdicts and failures as there may be in the end.
+    full: usize,
+    failures_full: usize,
+}
+
+impl<'a> OnAlert<'a> {
+    fn new(alert: u32, values: &'a [Scalar], findings: &'a mut Findings, room: &'a mut Room) -> Self {
+        room.entries.clear();
+        let full = findings.verdicts.len() + MOST_ON_AN_ALERT;
+        let failures_full = findings.failures.len() + MOST_ON_AN_ALERT;
+        OnAlert {
+            alert,
+            values,
+            findings,
+            room,
+            full,
+            failures_full,
+        }
+    }
+
+    /// Finds the branches that match; answers the first failure of one.
+    fn evaluate(&mut self, rule: &CompiledRule, places: &RuleColumns, budget: &mut Budget) -> Option<String> {
+        self.room.matched.clear();
+        evaluate(rule, places, self.values, budget, &mut self.room.matched)
+    }
+
+    /// Takes what was found last into the findings.
+    fn take(&mut self, rule: &CompiledRule, places: &RuleColumns, failure: Option<String>) {
+        let findings = &mut *self.findings;
+        if let Some(message) = failure.filter(|_| findings.failures.len() < self.failures_full) {
+            findings.failures.push(RuleFailure {
+                alert: self.alert,
+                rule: rule.id.clone(),
+                message,
+            });
+        }
+        let most = self.full - findings.verdicts.len();
+        let matched = &self.room.matched;
+        if !matched.is_empty() && most > 0 {
+            let entries = &mut self.room.entries;
+            let keys = group_keys(
+                &rule.grouping,
+                rule.on_missing,
+                &places.grouping,
+                self.values,
+                entries,
+                most,
+            );
+            add_verdicts(&mut findings.verdicts, self.alert, rule, places, keys, matched);
+        }
+    }
+}
+
 /// Add the matching branches to `matched`; answers the first failure of a branch.
-fn evaluate(rule: &CompiledRule, places: &RuleColumns, values: &[Scalar], matched: &mut Vec<u32>) -> Option<String> {
+fn evaluate(
+    rule: &CompiledRule,
+    places: &RuleColumns,
+    values: &[Scalar],
+    budget: &mut Budget,
+    matched: &mut Vec<u32>,
+) -> Option<String> {
     let mut failure = None;
     rule.expression.matched_branches(
         &Row {
             values,
             places: &places.condition,
         },
+        budget,
         matched,
         |branch, error| {
             failure.get_or_insert_with(|| format!("branch {branch}: {error}"));

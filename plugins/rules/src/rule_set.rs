@@ -68,16 +68,15 @@ impl RuleSet {
     /// Compile rules; each gets its report, and those that were refused are left out. Conditions that `before` has are
     /// taken from it: a change of one rule costs one rule.
     pub(crate) fn compile(rules: Vec<Rule>, before: Option<RuleSet>) -> (Self, Vec<RuleReport>) {
-        let known = before.map(|before| before.rules).unwrap_or_default();
-        let mut known: HashMap<String, Expression> = known
-            .into_iter()
-            .map(|rule| (rule.condition, rule.expression))
-            .collect();
+        RuleSet::compile_with(rules, &mut Known::of(before))
+    }
+
+    fn compile_with(rules: Vec<Rule>, known: &mut Known) -> (Self, Vec<RuleReport>) {
         let mut taken = Vec::with_capacity(rules.len());
         let mut reports = Vec::with_capacity(rules.len());
         for rule in rules {
             let id = rule.id.clone();
-            let outcome = match compile_rule(rule, &mut known) {
+            let outcome = match compile_rule(rule, known) {
                 Ok(rule) => {
                     let accepted = describe(&rule);
                     taken.push(rule);
@@ -101,10 +100,42 @@ impl RuleSet {
     }
 }
 
-fn compile_rule(rule: Rule, known: &mut HashMap<String, Expression>) -> Result<CompiledRule, Vec<Diagnostic>> {
-    let expression = known
-        .remove(&rule.condition)
-        .map_or_else(|| Expression::compile(&rule.condition), Ok);
+/// Expressions of the rules before, and how many had to be made beside them.
+#[derive(Default)]
+struct Known {
+    /// As many of a condition as there were rules with it.
+    by_condition: HashMap<String, Vec<Expression>>,
+    #[cfg(test)]
+    compiled: usize,
+}
+
+impl Known {
+    fn of(before: Option<RuleSet>) -> Known {
+        let mut known = Known::default();
+        for rule in before.map(|before| before.rules).unwrap_or_default() {
+            known
+                .by_condition
+                .entry(rule.condition)
+                .or_default()
+                .push(rule.expression);
+        }
+        known
+    }
+
+    fn expression(&mut self, condition: &str) -> Result<Expression, Vec<donjon_expr::Diagnostic>> {
+        if let Some(expression) = self.by_condition.get_mut(condition).and_then(Vec::pop) {
+            return Ok(expression);
+        }
+        #[cfg(test)]
+        {
+            self.compiled += 1;
+        }
+        Expression::compile(condition)
+    }
+}
+
+fn compile_rule(rule: Rule, known: &mut Known) -> Result<CompiledRule, Vec<Diagnostic>> {
+    let expression = known.expression(&rule.condition);
     let expression = expression.map_err(|diagnostics| {
         let carry = |d: donjon_expr::Diagnostic| Diagnostic {
             message: d.message,
@@ -189,6 +220,26 @@ mod tests {
             );
         }
         assert_eq!(reused.rules.len(), 3);
+    }
+
+    #[test]
+    fn an_edit_of_one_rule_compiles_one_rule_also_where_many_have_the_same_condition() {
+        let rule = |id: usize, condition: &str| Rule {
+            id: format!("r{id}"),
+            condition: condition.into(),
+            ..Rule::default()
+        };
+        let same = || (0..60).map(|id| rule(id, "name == \"x\"")).collect::<Vec<_>>();
+        let (first, _) = RuleSet::compile(same(), None);
+        let mut edited = same();
+        edited[30] = rule(30, "name == \"y\"");
+        let mut known = Known::of(Some(first));
+        let (second, _) = RuleSet::compile_with(edited, &mut known);
+        assert_eq!((second.rules.len(), known.compiled), (60, 1));
+        // The one that was edited away is not needed, and none is lost over further changes.
+        let mut known = Known::of(Some(second));
+        let (_, reports) = RuleSet::compile_with(same(), &mut known);
+        assert_eq!((reports.len(), known.compiled), (60, 1));
     }
 
     #[test]

@@ -208,3 +208,66 @@ fn a_hundred_matching_rules_give_one_verdict_more_than_the_host_takes() {
     assert_eq!((of(0).count(), of(1).count()), (65, 65));
     assert_eq!(of(1).next().unwrap().rule, "r0", "in the order of the rules");
 }
+
+/// A condition that takes some ten thousand steps, each one another.
+fn dear(number: usize) -> String {
+    let list: Vec<String> = (0..30).map(|value| value.to_string()).collect();
+    let list = list.join(",");
+    format!("name == \"x{number}\" || [{list}].all(x, [{list}].all(y, x + y + 1 != y + 1000))")
+}
+
+#[test]
+fn cheap_rules_are_evaluated_whatever_the_rules_beside_them_cost_and_dear_ones_beyond_the_budget_fail_and_tell() {
+    let cheap = |id: usize| rule(&format!("cheap{id}"), r#"name == "disk""#, &[]);
+    // The dear ones come first, and there are far more of them than an alert has steps for.
+    let mut rules: Vec<Rule> = (0..400).map(|id| rule(&format!("dear{id}"), &dear(id), &[])).collect();
+    rules.extend((0..20).map(cheap));
+    let mut plugin = with_rules(rules);
+    let text = |text: &str| vec![Scalar::Text(text.to_owned())];
+    let alerts = batch(&["name"], vec![text("disk"), text("other")]);
+    let findings = plugin.correlate(&alerts).unwrap();
+    for alert in 0..2_u32 {
+        let of_alert = |rule: &str| {
+            let verdicts = findings.verdicts.iter().filter(|verdict| verdict.alert == alert);
+            verdicts.filter(|verdict| verdict.rule.starts_with(rule)).count()
+        };
+        assert_eq!(of_alert("cheap"), if alert == 0 { 20 } else { 0 });
+        // Some of the dear ones had what the others left.
+        assert!((5..=65).contains(&of_alert("dear")), "{}", of_alert("dear"));
+        let failed = findings.failures.iter().filter(|failure| failure.alert == alert);
+        let failed: Vec<_> = failed.collect();
+        assert!(failed.len() >= 60, "{}", failed.len());
+        for failure in failed {
+            assert!(
+                failure.rule.starts_with("dear") && failure.message.contains("1000000 steps"),
+                "{failure:?}"
+            );
+        }
+    }
+    // The same again, and the same one by one: nothing depends on what was judged before (I10).
+    assert_eq!(
+        format!("{:?}", plugin.correlate(&alerts).unwrap()),
+        format!("{findings:?}")
+    );
+    let alone = plugin.correlate(&batch(&["name"], vec![text("disk")])).unwrap();
+    let first: Vec<_> = show(&findings)
+        .into_iter()
+        .filter(|line| line.starts_with("0 "))
+        .collect();
+    assert_eq!(show(&alone), first);
+}
+
+#[test]
+fn one_rule_among_few_may_use_all_of_its_own_steps() {
+    let mut rules: Vec<Rule> = (0..3).map(|id| rule(&format!("dear{id}"), &dear(id), &[])).collect();
+    rules.push(rule("cheap", "true", &[]));
+    let findings = with_rules(rules)
+        .correlate(&batch(&["name"], vec![vec![Scalar::Text("disk".to_owned())]]))
+        .unwrap();
+    assert_eq!(
+        (findings.verdicts.len(), findings.failures.len()),
+        (4, 0),
+        "{:?}",
+        findings.failures
+    );
+}

@@ -77,7 +77,9 @@ pub struct Outcome {
 pub fn run(expression: &Expression, alert: &Value) -> Outcome {
     let row = Row::new(expression, alert);
     let (mut matched, mut errors) = (Vec::new(), Vec::new());
-    expression.matched_branches(&row, &mut matched, |branch, error| errors.push((branch, error)));
+    expression.matched_branches(&row, &mut Budget::default(), &mut matched, |branch, error| {
+        errors.push((branch, error))
+    });
     Outcome { matched, errors }
 }
 
