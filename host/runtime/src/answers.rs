@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use donjon_core::RuleId;
 use donjon_core::batch::{Change, Findings, Patch, RuleFailure, Verdict};
-use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, MAX_GROUP_PATHS, MAX_PATH_KEYS, MAX_VALUE_DEPTH, cut};
+use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, MAX_GROUP_PATHS, MAX_PATH_KEYS, MAX_VALUE_DEPTH};
+use donjon_core::text::one_line;
 
 use crate::bindings::correlator::exports::donjon::plugin::correlation as wit_correlation;
 use crate::bindings::enricher::exports::donjon::plugin::enrichment as wit_enrichment;
@@ -130,7 +131,7 @@ pub(crate) fn findings(said: wit_correlation::Findings, shape: Shape, limits: &L
             failures.push(RuleFailure {
                 alert,
                 rule: RuleId::from(failure.rule),
-                message: cut(&failure.message, MAX_ERROR_TEXT_BYTES).to_owned(),
+                message: one_line(&failure.message, MAX_ERROR_TEXT_BYTES),
             });
         }
     }

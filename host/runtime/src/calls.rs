@@ -59,7 +59,8 @@ pub trait PluginCalls: Send + Sync {
     /// Asks for changes to a batch. Never fails as a whole: what goes wrong is said alert by alert.
     fn enrich(&self, batch: Batch) -> EnrichOutcome;
 
-    /// Counts parts of an answer that the host did not take, with the reason in one or two words.
+    /// Counts parts of an answer that the host did not take, with the reason in one or two words, and tells them in the
+    /// log now and then.
     fn add_dropped(&self, reason: &'static str, count: u64);
 
     /// How its calls went so far.

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use donjon_core::batch::{AcceptedRule, Batch, Diagnostic, OnMissingGroup, RuleReport, RuleSpec, Scalar, Wants};
-use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, MAX_PATH_KEYS, cut};
+use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, MAX_PATH_KEYS};
+use donjon_core::text::one_line;
 use donjon_core::{RuleId, TenantId};
 
 use crate::bindings::correlator::exports::donjon::plugin::correlation as wit_correlation;
@@ -143,9 +144,9 @@ pub(crate) fn description(said: wit_lifecycle::Description, limits: &Limits) -> 
         settings: p.settings,
     };
     Ok(Description {
-        name: cut(&said.name, MAX_NAME_BYTES).to_owned(),
-        version: cut(&said.version, MAX_NAME_BYTES).to_owned(),
-        about: cut(&said.about, MAX_ERROR_TEXT_BYTES).to_owned(),
+        name: one_line(&said.name, MAX_NAME_BYTES),
+        version: one_line(&said.version, MAX_NAME_BYTES),
+        about: one_line(&said.about, MAX_ERROR_TEXT_BYTES),
         wants,
         stateless: said.stateless,
         takes_rules: said.takes_rules,
@@ -199,7 +200,7 @@ fn rule_outcome(said: wit_correlation::RuleOutcome, limits: &Limits) -> Result<A
         },
         wit_correlation::RuleOutcome::Rejected(diagnostics) => {
             let diagnostic = |d: wit_correlation::Diagnostic| Diagnostic {
-                message: cut(&d.message, MAX_ERROR_TEXT_BYTES).to_owned(),
+                message: one_line(&d.message, MAX_ERROR_TEXT_BYTES),
                 line: d.line,
                 column: d.column,
             };
@@ -240,11 +241,58 @@ pub(crate) fn refusal(error: WitError) -> CallError {
     };
     CallError::Refused {
         kind,
-        text: cut(&text, MAX_ERROR_TEXT_BYTES).to_owned(),
+        text: one_line(&text, MAX_ERROR_TEXT_BYTES),
         after,
     }
 }
 
 pub(crate) fn tenant(batch: &WitBatch) -> TenantId {
     TenantId::from(batch.tenant.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line of the log that nobody wrote.
+    const FORGED: &str = "1.0\n2026-11-21T00:00:00Z ERROR donjon: forged\u{1b}[2J";
+
+    fn is_one_line(text: &str) -> bool {
+        text.contains("forged") && !text.contains(char::is_control)
+    }
+
+    #[test]
+    fn whatever_a_guest_says_of_itself_or_of_rules_is_one_line() {
+        let limits = Limits::default();
+        let said = wit_lifecycle::Description {
+            name: FORGED.to_owned(),
+            version: FORGED.to_owned(),
+            about: FORGED.to_owned(),
+            wants: wit_lifecycle::Wants::Documents,
+            stateless: true,
+            takes_rules: true,
+            policies: Vec::new(),
+        };
+        let description = description(said, &limits).unwrap();
+        for text in [&description.name, &description.version, &description.about] {
+            assert!(is_one_line(text), "{text}");
+        }
+        let rejected = wit_correlation::RuleOutcome::Rejected(vec![wit_correlation::Diagnostic {
+            message: FORGED.to_owned(),
+            line: 1,
+            column: 1,
+        }]);
+        let diagnostics = rule_outcome(rejected, &limits).unwrap_err();
+        assert!(diagnostics.iter().all(|diagnostic| is_one_line(&diagnostic.message)));
+        for error in [
+            WitError::Invalid(FORGED.to_owned()),
+            WitError::Denied(FORGED.to_owned()),
+            WitError::Unavailable(FORGED.to_owned()),
+            WitError::Quota(FORGED.to_owned()),
+            WitError::Other(FORGED.to_owned()),
+        ] {
+            let text = refusal(error).to_string();
+            assert!(is_one_line(&text), "{text}");
+        }
+    }
 }

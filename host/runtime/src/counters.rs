@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use donjon_core::TenantId;
 use donjon_core::limits::MAX_ERROR_TEXT_BYTES;
 use donjon_core::text::one_line;
 
 use crate::errors::CallError;
+
+/// A reason for which parts of answers are dropped is logged so often: answers come thousands a second.
+const TELL_DROPPED_EVERY: Duration = Duration::from_secs(60);
 
 /// How the calls of a plugin went so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,12 +45,20 @@ pub struct CallFailure {
     pub tenant: Option<TenantId>,
 }
 
+/// Parts of answers that were dropped for one reason.
+#[derive(Default)]
+struct Dropped {
+    count: u64,
+    untold: u64,
+    told_at: Option<Instant>,
+}
+
 #[derive(Default)]
 pub(crate) struct Counters {
     calls: AtomicU64,
     failures: AtomicU64,
     configures: AtomicU64,
-    dropped: Mutex<BTreeMap<&'static str, u64>>,
+    dropped: Mutex<BTreeMap<&'static str, Dropped>>,
     busy_ns: AtomicU64,
     last_error: Mutex<Option<CallFailure>>,
 }
@@ -72,16 +83,30 @@ impl Counters {
         self.count(took, error, Some(tenant));
     }
 
-    pub(crate) fn add_dropped(&self, reason: &'static str, dropped: u64) {
-        *self.lock_dropped().entry(reason).or_default() += dropped;
+    /// Answers how many were dropped for this reason since it was last told, if it is to be told again.
+    pub(crate) fn add_dropped(&self, reason: &'static str, dropped: u64, now: Instant) -> Option<u64> {
+        let mut all = self.lock_dropped();
+        let of_reason = all.entry(reason).or_default();
+        of_reason.count += dropped;
+        of_reason.untold += dropped;
+        let was_told = of_reason
+            .told_at
+            .is_some_and(|at| now.duration_since(at) < TELL_DROPPED_EVERY);
+        (!was_told).then(|| {
+            of_reason.told_at = Some(now);
+            std::mem::take(&mut of_reason.untold)
+        })
     }
 
-    fn lock_dropped(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+    fn lock_dropped(&self) -> MutexGuard<'_, BTreeMap<&'static str, Dropped>> {
         self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn read(&self) -> PluginCounters {
-        let dropped_by_reason = self.lock_dropped().clone();
+        let dropped_by_reason: BTreeMap<&'static str, u64> = {
+            let all = self.lock_dropped();
+            all.iter().map(|(reason, dropped)| (*reason, dropped.count)).collect()
+        };
         PluginCounters {
             calls: self.calls.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
@@ -97,4 +122,23 @@ impl Counters {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_parts_of_answers_are_told_once_a_reason_and_a_minute_and_all_are_counted() {
+        let counters = Counters::default();
+        let start = Instant::now();
+        let add = |reason, seconds| counters.add_dropped(reason, 2, start + Duration::from_secs(seconds));
+        assert_eq!(
+            (add("a", 0), add("a", 1), add("b", 1), add("a", 59)),
+            (Some(2), None, Some(2), None)
+        );
+        assert_eq!((add("a", 60), add("a", 61)), (Some(6), None));
+        let read = counters.read();
+        assert_eq!((read.dropped, read.dropped_by_reason["a"]), (12, 10));
+    }
 }

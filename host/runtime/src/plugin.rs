@@ -413,7 +413,11 @@ impl Plugin {
             ))),
             said => said,
         };
-        self.counters.count(begun.elapsed(), said.as_ref().err(), None);
+        // The state is that of all tenants: what is said about it is nobody's to read, but the operator's.
+        let shown = said
+            .is_err()
+            .then(|| CallError::refused("cannot hand over its state; why is in the log"));
+        self.counters.count(begun.elapsed(), shown.as_ref(), None);
         match said {
             Ok(state) => running.lessons.state = Some(state).filter(|state| !state.is_empty()),
             Err(error) => {
@@ -429,8 +433,13 @@ impl Plugin {
 
     fn report_dropped(&self, dropped: u64) {
         if dropped > 0 {
-            self.counters.add_dropped("out of range or over a limit", dropped);
-            tracing::warn!(plugin = %self.name, dropped, "parts of an answer were out of range or over a limit");
+            self.count_dropped("out of range or over a limit", dropped);
+        }
+    }
+
+    fn count_dropped(&self, reason: &'static str, dropped: u64) {
+        if let Some(dropped) = self.counters.add_dropped(reason, dropped, Instant::now()) {
+            tracing::warn!(plugin = %self.name, dropped, "parts of answers do not count, see GET /plugins: {reason}");
         }
     }
 }
@@ -485,7 +494,7 @@ impl PluginCalls for Plugin {
     }
 
     fn add_dropped(&self, reason: &'static str, count: u64) {
-        self.counters.add_dropped(reason, count);
+        self.count_dropped(reason, count);
     }
 
     fn counters(&self) -> PluginCounters {

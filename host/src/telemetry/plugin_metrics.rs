@@ -57,16 +57,28 @@ impl PluginMetrics {
 
     /// Reads the counters of the plugins that serve.
     pub fn read(&self, plugins: &PluginSet) {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         for plugin in &plugins.plugins {
-            let (name, hash, now) = (plugin.name(), plugin.hash(), plugin.counters());
-            let before = match read.get(name) {
-                Some((known, before)) if known == hash => before.clone(),
-                _ => PluginCounters::default(),
-            };
-            self.add(name, &now, &before);
-            read.insert(name.to_owned(), (hash.to_owned(), now));
+            self.take(plugin.name(), plugin.hash(), plugin.counters());
         }
+    }
+
+    /// Adds what a plugin counted since it was read last; all of it where it began anew.
+    fn take(&self, name: &str, hash: &str, now: PluginCounters) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match read.get(name) {
+            Some((known, before)) if known == hash && !began_anew(&now, before) => before.clone(),
+            _ => PluginCounters::default(),
+        };
+        self.add(name, &now, &before);
+        read.insert(name.to_owned(), (hash.to_owned(), now));
+    }
+
+    #[cfg(test)]
+    fn calls(&self, plugin: &str) -> u64 {
+        let label = PluginLabel {
+            plugin: plugin.to_owned(),
+        };
+        self.calls.get_or_create(&label).get()
     }
 
     fn add(&self, name: &str, now: &PluginCounters, before: &PluginCounters) {
@@ -88,6 +100,33 @@ impl PluginMetrics {
                 reason,
             };
             self.dropped.get_or_create(&label).inc_by(count.saturating_sub(before));
+        }
+    }
+}
+
+/// Whether the numbers are those of another start of the same file, as after a change of its settings.
+fn began_anew(now: &PluginCounters, before: &PluginCounters) -> bool {
+    now.calls < before.calls
+        || now.failures < before.failures
+        || now.configures < before.configures
+        || now.dropped < before.dropped
+        || now.busy < before.busy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_a_plugin_that_was_started_again_with_other_settings_are_added() {
+        let metrics = PluginMetrics::default();
+        let counters = |calls| PluginCounters {
+            calls,
+            ..PluginCounters::default()
+        };
+        for (calls, sum) in [(10, 10), (12, 12), (3, 15), (4, 16)] {
+            metrics.take("p", "the same file", counters(calls));
+            assert_eq!(metrics.calls("p"), sum);
         }
     }
 }
