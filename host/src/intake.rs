@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use donjon_core::command::{Command, CommandOutcome};
+use donjon_core::command::{Command, CommandOutcome, Guard};
 use donjon_core::digest::ContentDigest;
 use donjon_core::{Alert, EventId, IncidentId, Seq, TenantId, Timestamp};
 use donjon_store::DataDir;
@@ -61,6 +61,8 @@ pub enum Item {
     Command {
         /// Who gave it.
         actor: String,
+        /// When it is applied.
+        guard: Guard,
         /// The command.
         command: Command,
     },

@@ -2,11 +2,11 @@
 //! rules with the change. A plugin tries them on a copy that does not serve and keeps that copy: once the command is
 //! applied it takes over in one step, and the line of alerts never waits for rules to be compiled. Knows no HTTP.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use donjon_core::batch::{Diagnostic, RuleSpec};
+use donjon_core::batch::{Diagnostic, RuleReport, RuleSpec};
 use donjon_core::command::Command;
 use donjon_core::rule::{Rule, RuleDraft};
 use donjon_core::state::{StateError, StateView};
@@ -38,10 +38,12 @@ pub enum Refusal {
     #[error("{0}")]
     Cap(String),
     /// A plugin does not take this rule.
-    #[error("plugin {plugin} does not take the rule: {}", .diagnostics.first().map_or("no reason given", |first| first.message.as_str()))]
+    #[error("plugin {plugin} does not take the rule {rule}: {}", .diagnostics.first().map_or("no reason given", |first| first.message.as_str()))]
     Rule {
         /// Which plugin.
         plugin: String,
+        /// The name of the rule.
+        rule: String,
         /// Its reasons.
         diagnostics: Vec<Diagnostic>,
     },
@@ -110,25 +112,42 @@ impl RuleChanges {
     }
 }
 
-/// A change of one rule.
-struct Change {
-    id: RuleId,
-    /// The rule as it would be; none for a deleted one.
-    rule: Option<Rule>,
+/// A change of rules. Those to be stored are as if they were new.
+enum Change {
+    /// One is stored under its identifier.
+    Store(Box<Rule>),
+    /// One is deleted.
+    Delete(RuleId),
+    /// Many are stored, those that are known by name under the identifiers that they have.
+    Apply(Vec<Rule>),
 }
 
 impl Change {
     fn of(tenant: &TenantId, command: &Command) -> Option<Change> {
-        let (id, draft) = match command {
-            Command::CreateRule { id, draft } | Command::UpdateRule { id, draft } => (id, Some(draft)),
-            Command::DeleteRule { id } => (id, None),
-            _ => return None,
-        };
-        Some(Change {
-            id: id.clone(),
-            rule: draft.map(|draft| as_new(tenant, id, draft)),
-        })
+        match command {
+            Command::CreateRule { id, draft } | Command::UpdateRule { id, draft } => {
+                Some(Change::Store(Box::new(as_new(tenant, id, draft))))
+            }
+            Command::DeleteRule { id } => Some(Change::Delete(id.clone())),
+            Command::ApplyRules { rules } => {
+                let rules = rules.iter().map(|(id, draft)| as_new(tenant, id, draft));
+                Some(Change::Apply(rules.collect()))
+            }
+            Command::SetIncidentStatus { .. }
+            | Command::ConfirmIncident { .. }
+            | Command::DismissDeadLetters { .. }
+            | Command::Rejudge { .. } => None,
+        }
     }
+}
+
+/// The rules of a tenant with a change.
+struct Changed {
+    rules: Vec<Rule>,
+    /// Those that say something else.
+    stored: Vec<RuleId>,
+    /// The one that the change is about, if it is one.
+    only: Option<RuleId>,
 }
 
 /// The newest of all rules.
@@ -156,9 +175,11 @@ fn check(
     change: Change,
 ) -> Result<OwnedMutexGuard<Known>, Refusal> {
     known.catch_up(state, tenant)?;
-    let deletes = change.rule.is_none();
-    let id = change.id.clone();
-    let rules = known.with(change);
+    let deletes = matches!(change, Change::Delete(_));
+    let Changed { rules, stored, only } = known.with(change);
+    if stored.is_empty() && !deletes {
+        return Ok(known);
+    }
     if !deletes {
         caps(&rules)?;
     }
@@ -176,18 +197,17 @@ fn check(
             plugin: name(),
             why: error.to_string(),
         })?;
-        if let Some(Err(diagnostics)) = reports
-            .iter()
-            .find(|report| report.rule == id)
-            .map(|report| &report.outcome)
-        {
+        let refused = |report: &&RuleReport| report.outcome.is_err() && stored.contains(&report.rule);
+        if let Some(report) = reports.iter().find(refused) {
+            let rule = specs.iter().find(|spec| spec.id == report.rule);
             return Err(Refusal::Rule {
                 plugin: name(),
-                diagnostics: diagnostics.clone(),
+                rule: rule.map(|spec| spec.name.clone()).unwrap_or_default(),
+                diagnostics: report.outcome.as_ref().err().cloned().unwrap_or_default(),
             });
         }
     }
-    known.changing = Some(id);
+    known.changing = only;
     Ok(known)
 }
 
@@ -214,18 +234,48 @@ impl Known {
         Ok(())
     }
 
-    fn with(&self, change: Change) -> Vec<Rule> {
-        let before = self.rules.iter().find(|rule| rule.id == change.id);
-        let changed = change.rule.map(|rule| match before {
-            Some(before) => Rule {
-                draft: rule.draft,
-                version: before.version + 1,
-                ..before.clone()
-            },
-            None => rule,
-        });
-        let others = self.rules.iter().filter(|rule| rule.id != change.id);
-        others.cloned().chain(changed).collect()
+    fn with(&self, change: Change) -> Changed {
+        let (stored, only) = match change {
+            Change::Delete(id) => (Vec::new(), Some(id)),
+            Change::Store(rule) => {
+                let before = self.rules.iter().find(|known| known.id == rule.id);
+                let id = rule.id.clone();
+                (vec![replacing(before, *rule)], Some(id))
+            }
+            Change::Apply(rules) => {
+                let mut by_name: HashMap<&str, &Rule> = HashMap::new();
+                let mut oldest_first: Vec<&Rule> = self.rules.iter().collect();
+                oldest_first.sort_by(|one, other| one.compare_creation(other));
+                for rule in oldest_first {
+                    by_name.entry(&rule.draft.name).or_insert(rule);
+                }
+                let differs = |rule: Rule| match by_name.get(rule.draft.name.as_str()) {
+                    Some(before) if before.draft == rule.draft => None,
+                    before => Some(replacing(before.copied(), rule)),
+                };
+                (rules.into_iter().filter_map(differs).collect(), None)
+            }
+        };
+        let ids: Vec<RuleId> = stored.iter().map(|rule| rule.id.clone()).collect();
+        let gone: HashSet<&RuleId> = ids.iter().chain(&only).collect();
+        let others = self.rules.iter().filter(|rule| !gone.contains(&rule.id));
+        Changed {
+            rules: others.cloned().chain(stored).collect(),
+            stored: ids,
+            only,
+        }
+    }
+}
+
+/// A rule in the place of the one before.
+fn replacing(before: Option<&Rule>, rule: Rule) -> Rule {
+    match before {
+        Some(before) => Rule {
+            draft: rule.draft,
+            version: before.version + 1,
+            ..before.clone()
+        },
+        None => rule,
     }
 }
 
@@ -247,7 +297,7 @@ fn caps(rules: &[Rule]) -> Result<(), Refusal> {
 /// As the worker will hand them over: in the order of the rule book.
 fn specs(mut rules: Vec<Rule>) -> Vec<RuleSpec> {
     rules.retain(|rule| rule.live() && !rule.draft.condition.is_empty());
-    rules.sort_by_key(|rule| (std::cmp::Reverse(rule.draft.priority), rule.created_seq));
+    rules.sort_by(Rule::compare_turn);
     rules.iter().map(Rule::spec).collect()
 }
 
@@ -274,15 +324,35 @@ mod tests {
             rules: vec![rule("a", 1, 0), rule("b", 2, 7), rule("c", 3, 7)],
             changing: None,
         };
-        let change = Change {
-            id: RuleId::from("a"),
-            rule: Some(rule("a", 9, 7)),
-        };
-        let changed = known.with(change);
+        let changed = known.with(Change::Store(Box::new(rule("a", 9, 7)))).rules;
         assert_eq!(changed.iter().find(|rule| rule.id.as_str() == "a").unwrap().version, 2);
         let book = RuleBook::new(changed.clone());
         let in_book: Vec<RuleSpec> = book.rules().iter().map(|live| live.rule.spec()).collect();
         assert_eq!(specs(changed), in_book);
+    }
+
+    #[test]
+    fn many_rules_are_tried_as_the_worker_will_store_them() {
+        let known = Known {
+            version: 3,
+            rules: vec![rule("c", 3, 0), rule("b", 2, 0), rule("a", 1, 0)],
+            changing: None,
+        };
+        let named = |id: &str, name: &str, priority| {
+            let mut rule = rule(id, u64::MAX, priority);
+            name.clone_into(&mut rule.draft.name);
+            rule
+        };
+        let given = vec![
+            named("1", "b", 5),
+            named("2", "new", 0),
+            named("3", "newer", 0),
+            named("4", "c", 0),
+        ];
+        let changed = known.with(Change::Apply(given));
+        assert_eq!(changed.stored, ["b", "2", "3"].map(RuleId::from));
+        let order: Vec<String> = specs(changed.rules).iter().map(|spec| spec.id.to_string()).collect();
+        assert_eq!(order, ["b", "a", "c", "2", "3"], "new ones in the order of the file");
     }
 
     #[test]

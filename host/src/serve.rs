@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use donjon_core::limits::MAX_CHANGES_PER_COMMIT;
 use donjon_core::{Seq, Timestamp};
 use donjon_store::DataDir;
 use donjon_store::journal::{Journal, RetentionPolicy};
@@ -196,6 +197,7 @@ fn start_path(
         replayed: replayed_sender,
         metrics: Arc::clone(metrics),
         max_batch_entries: config.ingest.max_batch_entries,
+        changes_per_commit: MAX_CHANGES_PER_COMMIT,
         flush_every: Duration::from_millis(config.storage.flush_ms),
     };
     let first_look = plugins.directory.first_look();

@@ -38,7 +38,7 @@ fn rules_alerts_and_incidents_from_the_command_line() {
         text(&applied.stderr)
     );
     let again = donjon(&server, &["rule", "apply", "-"], &rule(1));
-    assert!(text(&again.stdout).starts_with("replaced "), "{}", text(&again.stderr));
+    assert!(text(&again.stdout).starts_with("changed "), "{}", text(&again.stderr));
     let listed = donjon(&server, &["rule", "list", "-o", "json"], "");
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(

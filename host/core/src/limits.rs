@@ -12,6 +12,8 @@ pub const MAX_BRANCHES: usize = 1024;
 pub const MAX_TIMEFRAME_SECONDS: u64 = 10 * 366 * 24 * 60 * 60;
 /// Longest name of a tenant, a key, a provider, a plugin or its version, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
+/// Longest identifier that a person gives to a rule, in bytes.
+pub const MAX_STATED_RULE_ID_BYTES: usize = 64;
 /// Longest identifier of a rule or policy, in bytes.
 pub const MAX_RULE_ID_BYTES: usize = 64 * 1024;
 /// Most grouping paths of a rule.
@@ -45,8 +47,16 @@ pub const MAX_NAME_VALUE_BYTES: usize = 512;
 pub const MAX_INCIDENT_SOURCES: usize = 256;
 /// Most open incidents that one alert keeps up to date; the oldest is let go first.
 pub const MAX_OPEN_LINKS_PER_ALERT: usize = 1024;
-/// Most members of an incident that a command changes in one commit.
-pub const MAX_MEMBERS_PER_COMMIT: usize = 1000;
+/// Most members of an incident that a command changes, or dead letters that it puts away, in one commit.
+pub const MAX_CHANGES_PER_COMMIT: usize = 1000;
+/// Most rules of one command: they change together, so in one commit.
+pub const MAX_RULES_PER_COMMAND: usize = 1000;
+/// How long a command that was given with a key is known again, by the times of the journal, in milliseconds.
+pub const COMMANDS_REMEMBERED_MS: u64 = 24 * 60 * 60 * 1000;
+/// Most commands of a tenant that are known again; of more within that time the oldest are forgotten.
+pub const MAX_REMEMBERED_COMMANDS: u64 = 10_000;
+/// Most commands that are forgotten with one that is remembered: old ones go slowly, so that a commit stays small.
+pub const MAX_FORGOTTEN_AT_ONCE: u64 = 16;
 /// Events remembered inside the state of an alert before they move to a history chunk.
 pub const RECENT_EVENTS: usize = 32;
 /// Fingerprints named in one `poll-alerts` message; more means "reload everything".
@@ -73,6 +83,10 @@ pub const MAX_RULE_VERSIONS: usize = 1000;
 const _: () = assert!(MAX_PATH_KEYS < MAX_VALUE_DEPTH);
 // A single value fits into an explanation.
 const _: () = assert!(MAX_EXPLAINED_VALUE_BYTES + MAX_COLUMN_NAME_BYTES <= MAX_EXPLANATION_BYTES);
+// What a person may give, the records hold.
+const _: () = assert!(MAX_STATED_RULE_ID_BYTES <= MAX_RULE_ID_BYTES);
+// More go than come: the memory of commands shrinks to its limits.
+const _: () = assert!(MAX_FORGOTTEN_AT_ONCE > 1 && MAX_FORGOTTEN_AT_ONCE < MAX_REMEMBERED_COMMANDS);
 // Alerts of one window can all be named: only a command touches more.
 const _: () = assert!(OUTBOX_WINDOW_ENTRIES <= MAX_POLL_FINGERPRINTS as u64);
 

@@ -1,6 +1,8 @@
 //! Correlation rules as people state them. Parsing conditions is the business of the expression language; here they are
 //! text, already checked, with their branches.
 
+use std::cmp::Ordering;
+
 use crate::batch::{OnMissingGroup, RuleSpec};
 use crate::ids::{GroupKey, RuleId, Seq, TenantId, Timestamp};
 
@@ -132,7 +134,7 @@ pub struct Rule {
     pub version: u32,
     /// What it says.
     pub draft: RuleDraft,
-    /// The position of its creation: rules of one priority apply in this order.
+    /// The position of its creation: rules of one priority apply in this order (`compare_turn`).
     pub created_seq: Seq,
     /// When it was created.
     pub created: Timestamp,
@@ -188,6 +190,19 @@ impl Rule {
             on_missing_group: self.draft.on_missing_group,
             multi_level_property: self.draft.multi_level.then(property),
         }
+    }
+
+    /// Which of two was created first: those that one command created are in the order of their identifiers.
+    #[must_use]
+    pub fn compare_creation(&self, other: &Rule) -> Ordering {
+        (self.created_seq, &self.id).cmp(&(other.created_seq, &other.id))
+    }
+
+    /// Which of two applies first: of higher priority, then older.
+    #[must_use]
+    pub fn compare_turn(&self, other: &Rule) -> Ordering {
+        let by_priority = other.draft.priority.cmp(&self.draft.priority);
+        by_priority.then_with(|| self.compare_creation(other))
     }
 
     /// Whether events are judged by it.

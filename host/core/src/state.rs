@@ -3,7 +3,7 @@
 
 use crate::alert_state::{AlertState, StoredEvent};
 use crate::batch::KvWrite;
-use crate::command::DeadLetter;
+use crate::command::{DeadLetter, RememberedCommand};
 use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
 use crate::incident::{Incident, Link, Member};
 use crate::outbox::{OutboxRecord, OutboxWindow};
@@ -44,6 +44,12 @@ pub trait StateView {
     fn rule_stats(&self, tenant: &TenantId, id: &RuleId) -> Result<RuleStats, StateError>;
     /// Counters of a tenant; the default for an unknown one.
     fn tenant(&self, tenant: &TenantId) -> Result<TenantState, StateError>;
+    /// The positions of all dead letters of a tenant, ascending.
+    fn dead_letter_seqs(&self, tenant: &TenantId) -> Result<Vec<Seq>, StateError>;
+    /// What is remembered under the digest of a key.
+    fn remembered_command(&self, tenant: &TenantId, key: &[u8; 32]) -> Result<Option<RememberedCommand>, StateError>;
+    /// The digest of the key that a tenant used after so many others.
+    fn remembered_key(&self, tenant: &TenantId, number: u64) -> Result<Option<[u8; 32]>, StateError>;
     /// What a window of the journal has to say to a tenant, so far.
     fn outbox_record(&self, tenant: &TenantId, window: OutboxWindow) -> Result<Option<OutboxRecord>, StateError>;
 }
@@ -57,6 +63,19 @@ pub struct TenantState {
     pub offered: u64,
     /// Counts rule changes.
     pub rules_version: u64,
+    /// Keys of commands that are forgotten: those before this number.
+    pub keys_forgotten: u64,
+    /// Keys of commands that were used.
+    pub keys_used: u64,
+}
+
+/// The key of a command that nobody asks for any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForgottenKey {
+    /// Its number.
+    pub number: u64,
+    /// Its digest; none if it was used again since, and is known under another number.
+    pub key: Option<[u8; 32]>,
 }
 
 /// Older stored events of one alert, oldest first. Chunks are numbered from 0 and never change once written.
@@ -98,8 +117,12 @@ pub struct WriteSet {
     pub outbox: Vec<OutboxRecord>,
     /// New dead letters, by their position in the journal.
     pub dead_letters: Vec<(TenantId, Seq, DeadLetter)>,
-    /// Dead letters put away; `None` for all of the tenant.
-    pub dismissed: Vec<(TenantId, Option<Vec<Seq>>)>,
+    /// Dead letters put away.
+    pub dismissed: Vec<(TenantId, Vec<Seq>)>,
+    /// Keys of commands to forget; before those to remember.
+    pub forgotten_keys: Vec<(TenantId, ForgottenKey)>,
+    /// Commands that were given with a key.
+    pub remembered_commands: Vec<(TenantId, RememberedCommand)>,
     /// Writes of plugins to their own data: plugin name and write.
     pub plugin_kv: Vec<(String, KvWrite)>,
 }

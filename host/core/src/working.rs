@@ -6,20 +6,24 @@ use std::collections::BTreeMap;
 use crate::alert_state::{AlertState, StoredEvent};
 use crate::batch::Scalar;
 use crate::cache::{Cache, Capacity, Weighed};
-use crate::command::DeadLetter;
+use crate::command::{DeadLetter, RememberedCommand};
 use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
 use crate::incident::{Incident, Link};
+use crate::limits::MAX_CHANGES_PER_COMMIT;
 use crate::outbox::{IncidentAction, OutboxRecord, OutboxWindow};
 use crate::rule::{Rule, RuleStats};
-use crate::state::{HistoryChunk, StateError, StateView, TenantState, WriteSet};
+use crate::state::{ForgottenKey, HistoryChunk, StateError, StateView, TenantState, WriteSet};
 
-/// How much of each kind is remembered between batches, a generation; there are two.
+/// How much of each kind is remembered between batches, a generation (there are two), and how much a command changes at
+/// once.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkingLimits {
     /// Alert states.
     pub alerts: Capacity,
     /// Incidents, group heads and links, each.
     pub incidents: Capacity,
+    /// Most changes of a command in one commit.
+    pub changes_per_commit: usize,
 }
 
 impl Default for WorkingLimits {
@@ -33,6 +37,7 @@ impl Default for WorkingLimits {
                 records: 50_000,
                 bytes: 32 << 20,
             },
+            changes_per_commit: MAX_CHANGES_PER_COMMIT,
         }
     }
 }
@@ -109,6 +114,7 @@ pub struct Working<V> {
     links: Cache<(TenantId, IncidentId, Fingerprint), Link>,
     stats: Cache<(TenantId, RuleId), RuleStats>,
     tenants: Cache<TenantId, TenantState>,
+    changes_per_commit: usize,
     pending: WriteSet,
     telling: Option<Telling>,
     /// Outbox records changed by the batch, but for the one of the running entry.
@@ -134,10 +140,16 @@ impl<V: StateView> Working<V> {
             links: Cache::new(limits.incidents),
             stats: Cache::new(limits.incidents),
             tenants: Cache::new(limits.incidents),
+            changes_per_commit: limits.changes_per_commit,
             pending: WriteSet::default(),
             telling: None,
             told: BTreeMap::new(),
         }
+    }
+
+    /// Most changes of a command in one commit.
+    pub fn changes_per_commit(&self) -> usize {
+        self.changes_per_commit
     }
 
     /// Committed state, without the changes of the batch.
@@ -313,9 +325,19 @@ impl<V: StateView> Working<V> {
         self.pending.dead_letters.push((tenant.clone(), seq, letter));
     }
 
-    /// Puts dead letters away; all of the tenant if none is named.
-    pub fn dismiss_dead_letters(&mut self, tenant: &TenantId, seqs: Option<Vec<Seq>>) {
+    /// Puts dead letters away.
+    pub fn dismiss_dead_letters(&mut self, tenant: &TenantId, seqs: Vec<Seq>) {
         self.pending.dismissed.push((tenant.clone(), seqs));
+    }
+
+    /// Remembers a command that was given with a key.
+    pub fn put_remembered_command(&mut self, tenant: &TenantId, command: RememberedCommand) {
+        self.pending.remembered_commands.push((tenant.clone(), command));
+    }
+
+    /// Forgets the key of a command.
+    pub fn forget_key(&mut self, tenant: &TenantId, forgotten: ForgottenKey) {
+        self.pending.forgotten_keys.push((tenant.clone(), forgotten));
     }
 
     /// Stores a plugin's own write.

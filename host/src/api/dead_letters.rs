@@ -18,6 +18,7 @@ use super::page::{Items, Page};
 use crate::http::Shared;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
+use crate::http::guards::Guards;
 use crate::http::reads::{Pace, Work};
 use crate::time;
 
@@ -85,16 +86,24 @@ async fn raw(State(app): State<Shared>, caller: Caller, Path(id): Path<u64>) -> 
 }
 
 /// Put refused items away: those named in `{"ids": [...]}` or `{"alert_id": ...}`; all without a body.
-#[utoipa::path(post, path = "/alerts/event/error/dismiss", tag = "ingest", request_body = Option<Object>, responses((status = 200)))]
-async fn dismiss(State(app): State<Shared>, caller: Caller, body: axum::body::Bytes) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(post, path = "/alerts/event/error/dismiss", tag = "ingest", request_body = Option<Object>,
+    params(("Idempotency-Key" = Option<String>, Header)), responses((status = 200)))]
+async fn dismiss(
+    State(app): State<Shared>,
+    caller: Caller,
+    guards: Guards,
+    body: axum::body::Bytes,
+) -> Result<Json<Value>, ApiError> {
     caller.may_change()?;
+    let guard = guards.once(&body)?;
     let body: Value = if body.is_empty() {
         Value::Null
     } else {
         serde_json::from_slice(&body).map_err(|error| ApiError::bad_request(format!("malformed JSON: {error}")))?
     };
     let seqs = dismissed(&body)?;
-    app.command(&caller, Command::DismissDeadLetters { seqs }).await?;
+    app.command(&caller, guard, Command::DismissDeadLetters { seqs })
+        .await?;
     Ok(Json(json!({"success": true})))
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
-use donjon_core::command::{Command, CommandOutcome};
+use donjon_core::command::{Command, CommandOutcome, Guard};
 use donjon_core::incident::{Incident, Visibility};
 use donjon_core::state::StateView;
 use donjon_core::{IncidentId, Severity, TenantId, Timestamp};
@@ -22,6 +22,7 @@ use super::incident_view::{RuleView, explanation, parse_status, to_json};
 use super::page::{Bounds, Cut, Items, Page};
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
+use crate::http::guards::Guards;
 use crate::http::reads::{Pace, Work};
 use crate::http::{App, Shared};
 
@@ -195,15 +196,18 @@ async fn alerts(
 }
 
 /// Set the status of an incident. Resolving or acknowledging also marks its alerts, until their next event.
-#[utoipa::path(post, path = "/incidents/{id}/status", tag = "incidents", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/incidents/{id}/status", tag = "incidents",
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     request_body = Object, responses((status = 200, body = Object), (status = 404), (status = 422)))]
 async fn set_status(
     State(app): State<Shared>,
     caller: Caller,
+    guards: Guards,
     Path(id): Path<String>,
     body: axum::body::Bytes,
 ) -> Result<Json<Value>, ApiError> {
     caller.may_change_incidents()?;
+    let guard = guards.once(&body)?;
     let incident = parse_id(&id)?;
     let body: Value = serde_json::from_slice(&body)
         .map_err(|error| ApiError::unprocessable("status", format!("malformed JSON: {error}")))?;
@@ -213,20 +217,40 @@ async fn set_status(
         .and_then(Value::as_str)
         .and_then(parse_status)
         .ok_or_else(|| ApiError::unprocessable("status", known))?;
-    act(app, caller, incident, Command::SetIncidentStatus { incident, status }).await
+    act(
+        app,
+        caller,
+        guard,
+        incident,
+        Command::SetIncidentStatus { incident, status },
+    )
+    .await
 }
 
 /// Approve a candidate: it becomes visible.
-#[utoipa::path(post, path = "/incidents/{id}/confirm", tag = "incidents", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/incidents/{id}/confirm", tag = "incidents",
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Object), (status = 404)))]
-async fn confirm(State(app): State<Shared>, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+async fn confirm(
+    State(app): State<Shared>,
+    caller: Caller,
+    guards: Guards,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     caller.may_change_incidents()?;
+    let guard = guards.once(&[])?;
     let incident = parse_id(&id)?;
-    act(app, caller, incident, Command::ConfirmIncident { incident }).await
+    act(app, caller, guard, incident, Command::ConfirmIncident { incident }).await
 }
 
-async fn act(app: Shared, caller: Caller, id: IncidentId, command: Command) -> Result<Json<Value>, ApiError> {
-    match app.command(&caller, command).await? {
+async fn act(
+    app: Shared,
+    caller: Caller,
+    guard: Guard,
+    id: IncidentId,
+    command: Command,
+) -> Result<Json<Value>, ApiError> {
+    match app.command(&caller, guard, command).await? {
         CommandOutcome::Applied => view(app, caller.tenant, id).await.map(Json),
         CommandOutcome::NotACandidate => Err(ApiError::not_found("Incident candidate not found")),
         _ => Err(ApiError::not_found("Incident not found")),

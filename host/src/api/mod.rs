@@ -15,6 +15,7 @@ mod openapi;
 mod page;
 mod plugins;
 mod rejudge;
+mod rule_apply;
 mod rules;
 
 use std::sync::Arc;

@@ -9,6 +9,11 @@ use utoipa::openapi::{RefOr, Response};
 
 use crate::http::Shared;
 
+/// What every command says of its key.
+const KEY: &str = "Drawn by the sender for each request, 1 to 255 visible characters: sent again within a day, the command is \
+                   applied once and answered as before; with another request the answer is 422. Of a tenant the newest 10,000 \
+                   keys are known.";
+
 /// The frame of the document.
 #[derive(OpenApi)]
 #[openapi(info(
@@ -59,6 +64,12 @@ fn add_answers_of_the_door(item: &mut PathItem) {
         add("401", "No key, or one that nobody knows");
         add("429", "Too much at once; try again later");
         add("503", "The server cannot answer this now; the text says why");
+        let key = operation.parameters.iter_mut().flatten();
+        if let Some(key) = key.into_iter().find(|parameter| parameter.name == "Idempotency-Key") {
+            key.description = Some(KEY.to_owned());
+            add("422", "The key was used for another request, or a value does not fit");
+            add("504", "Durable, and not yet applied: the line is held");
+        }
         if operation.request_body.is_some() {
             add("422", "A value does not fit");
             add("408", "The body came too slowly");

@@ -30,8 +30,6 @@ pub enum Method {
     Get,
     /// Send.
     Post,
-    /// Replace.
-    Put,
 }
 
 impl ClientOptions {
@@ -49,11 +47,6 @@ impl ClientOptions {
             Method::Get => agent.get(&url).header("X-API-KEY", key).call(),
             Method::Post => agent
                 .post(&url)
-                .header("X-API-KEY", key)
-                .header("Content-Type", kind)
-                .send(body),
-            Method::Put => agent
-                .put(&url)
                 .header("X-API-KEY", key)
                 .header("Content-Type", kind)
                 .send(body),

@@ -207,10 +207,14 @@ enum RuleCommand {
         #[arg(short, long, default_value = "table")]
         output: Output,
     },
-    /// Create or replace rules from a JSON file: one rule or a list, as for POST /rules. Rules are told apart by name.
+    /// Create or replace rules from JSON files, all of them in one step or none.
+    ///
+    /// A file holds one rule or a list, as for POST /rules. Rules are told apart by name; what a rule does not say is the
+    /// default. Prints for each whether it was created, changed or unchanged. At most 1,000 rules and 1 MiB at a time.
     Apply {
-        /// A file, or - for standard input.
-        file: String,
+        /// Files, directories (their .json files), or - for standard input.
+        #[arg(required = true)]
+        files: Vec<String>,
         #[command(flatten)]
         client: ClientOptions,
     },
@@ -290,7 +294,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         ),
         Command::Incident(IncidentCommand::Show { id, client, output }) => incident::show(&client, &id, output),
         Command::Rule(RuleCommand::List { client, output }) => rule::list(&client, output),
-        Command::Rule(RuleCommand::Apply { file, client }) => rule::apply(&client, &file),
+        Command::Rule(RuleCommand::Apply { files, client }) => rule::apply(&client, &files),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "donjon", &mut script);

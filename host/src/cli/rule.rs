@@ -1,11 +1,12 @@
 //! `donjon rule list` and `apply`.
 
-use anyhow::Context;
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::WrongInput;
 use super::client::{ClientOptions, Method, read_input};
-use super::output::{Output, at, print, say};
+use super::output::{Output, at, clean, print, say};
 
 /// Lists rules.
 ///
@@ -26,61 +27,57 @@ pub fn list(client: &ClientOptions, output: Output) -> anyhow::Result<()> {
     print(&rows, &columns, output, &answer)
 }
 
-/// Creates rules that are new by name and replaces those that are known. All are checked before the first is stored.
+/// Creates rules that are new by name and replaces those that are known: all in one step, or none.
 ///
 /// # Errors
-/// When the file does not parse, a rule is refused, or the server cannot be reached.
-pub fn apply(client: &ClientOptions, file: &str) -> anyhow::Result<()> {
-    let text = read_input(file)?;
-    let parsed: Value =
-        serde_json::from_slice(&text).map_err(|error| WrongInput(format!("{file} is not JSON: {error}")))?;
-    let rules = match parsed {
-        Value::Array(rules) => rules,
-        one => vec![one],
-    };
-    for rule in &rules {
-        call(client, Method::Post, "/rules/validate", rule)?;
-    }
-    let known = client.call(Method::Get, "/rules", None, "")?;
-    let known = known.as_array().cloned().unwrap_or_default();
-    for rule in &rules {
-        let name = at(rule, "ruleName");
-        match known
-            .iter()
-            .find(|known| at(known, "name") == name)
-            .and_then(|known| at(known, "id").as_str())
-        {
-            Some(id) => {
-                call(client, Method::Put, &format!("/rules/{id}"), &complete(rule))?;
-                say(format_args!("replaced {id} {}", name.as_str().unwrap_or_default()))?;
-            }
-            None => {
-                let created = call(client, Method::Post, "/rules", rule)?;
-                let id = at(&created, "id").as_str().unwrap_or_default();
-                say(format_args!("created {id} {}", name.as_str().unwrap_or_default()))?;
-            }
+/// When a file does not parse, a rule is refused, or the server cannot be reached.
+pub fn apply(client: &ClientOptions, files: &[String]) -> anyhow::Result<()> {
+    let mut rules = Vec::new();
+    for file in files_of(files)? {
+        let text = read_input(&file)?;
+        let parsed: Value =
+            serde_json::from_slice(&text).map_err(|error| WrongInput(format!("{file} is not JSON: {error}")))?;
+        match parsed {
+            Value::Array(list) => rules.extend(list),
+            one => rules.push(one),
         }
+    }
+    let body = Value::Array(rules);
+    let body = body.to_string();
+    let answer = client.call(Method::Post, "/rules/apply", Some(body.as_bytes()), "application/json")?;
+    for rule in at(&answer, "rules").as_array().into_iter().flatten() {
+        let text = |field| at(rule, field).as_str().unwrap_or_default();
+        say(format_args!(
+            "{} {} {}",
+            text("outcome"),
+            text("id"),
+            clean(text("name"))
+        ))?;
     }
     Ok(())
 }
 
-/// A replacement must state what a new rule may leave out: the file is the whole rule, so its defaults are meant.
-fn complete(rule: &Value) -> Value {
-    let mut rule = rule.clone();
-    if let Some(fields) = rule.as_object_mut() {
-        for (field, default) in [("createOn", "any"), ("resolveOn", "never")] {
-            let value = fields.entry(field).or_insert(Value::Null);
-            if value.is_null() {
-                *value = default.into();
+/// Files as they are, of directories those that end in `.json`, in the order of their names.
+fn files_of(named: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut files = Vec::new();
+    for name in named {
+        if name == "-" || !Path::new(name).is_dir() {
+            files.push(name.clone());
+            continue;
+        }
+        let failed = |error: std::io::Error| WrongInput(format!("read directory {name}: {error}"));
+        let mut inside = Vec::new();
+        for entry in std::fs::read_dir(name).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|ending| ending == "json") {
+                inside.push(path.to_string_lossy().into_owned());
             }
         }
+        if inside.is_empty() {
+            return Err(WrongInput(format!("directory has no .json file: {name}")).into());
+        }
+        inside.sort();
+        files.extend(inside);
     }
-    rule
-}
-
-fn call(client: &ClientOptions, method: Method, path: &str, rule: &Value) -> anyhow::Result<Value> {
-    let name = at(rule, "ruleName").as_str().unwrap_or("without a name").to_owned();
-    client
-        .call(method, path, Some(rule.to_string().as_bytes()), "application/json")
-        .with_context(|| format!("rule {name}"))
+    Ok(files)
 }

@@ -9,6 +9,7 @@ use donjon_core::state::StateError;
 use serde_json::{Value, json};
 
 use super::body::BodyStopped;
+use super::guards::entity_tag;
 use super::in_flight::NoRoom;
 use crate::intake::Refused;
 use crate::rules::{Fault, Rejection};
@@ -23,6 +24,8 @@ pub struct ApiError {
     code: &'static str,
     detail: Value,
     retry: bool,
+    /// What is there, for whoever has seen something else.
+    present: Option<u64>,
 }
 
 impl ApiError {
@@ -33,6 +36,7 @@ impl ApiError {
             code,
             detail: Value::String(detail.into()),
             retry: false,
+            present: None,
         }
     }
 
@@ -63,6 +67,32 @@ impl ApiError {
         ApiError::from(Rejection::Faults(vec![fault]))
     }
 
+    /// 422 for fields of one of the items of a list.
+    pub fn faults_at(place: usize, faults: &[Fault]) -> ApiError {
+        let in_place = |fault: &Fault| {
+            let mut detail = detail_of(fault);
+            if let Some(loc) = detail.get_mut("loc") {
+                *loc = json!(["body", place, fault.field]);
+            }
+            detail
+        };
+        ApiError {
+            detail: faults.iter().map(in_place).collect(),
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "")
+        }
+    }
+
+    /// 422 for one field of one of the items of a list.
+    pub fn unprocessable_at(place: usize, field: &'static str, message: impl Into<String>) -> ApiError {
+        let fault = Fault {
+            field,
+            message: message.into(),
+            line: 0,
+            column: 0,
+        };
+        Self::faults_at(place, &[fault])
+    }
+
     /// 422: not one item of a body is an alert. They are kept as dead letters all the same.
     pub fn refused_items(reasons: Vec<String>) -> ApiError {
         let fault = |(at, reason): (usize, String)| json!({"loc": ["body", at], "msg": reason, "type": "value_error"});
@@ -72,6 +102,7 @@ impl ApiError {
             code: "invalid",
             detail,
             retry: false,
+            present: None,
         }
     }
 
@@ -101,7 +132,7 @@ impl ApiError {
     pub fn not_yet_applied(waited: Duration) -> ApiError {
         let detail = format!(
             "accepted and durable, but not applied within {} seconds, or before the server stopped; it will be applied, \
-             do not send it again; see /readyz and the log for what holds the line",
+             do not send it again unless it has an Idempotency-Key; see /readyz and the log for what holds the line",
             waited.as_secs()
         );
         Self::new(StatusCode::GATEWAY_TIMEOUT, "not_yet_applied", detail)
@@ -109,6 +140,41 @@ impl ApiError {
 }
 
 impl ApiError {
+    /// 412: what is there is not what the sender has seen. The present ETag is in the header.
+    pub fn condition_failed(present: u64) -> ApiError {
+        let detail = format!(
+            "If-Match or If-None-Match does not hold, nothing was changed: it was changed meanwhile, or is there already; \
+             read it, decide again, and send If-Match with its present ETag: \"{present}\""
+        );
+        ApiError {
+            present: Some(present),
+            ..Self::new(StatusCode::PRECONDITION_FAILED, "condition_failed", detail)
+        }
+    }
+
+    /// 422: the key of another request.
+    pub fn key_reused() -> ApiError {
+        let detail = "this Idempotency-Key was used for another request (method, path, conditions and body count); nothing was \
+                      changed; draw a new key for each request";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail)
+    }
+
+    /// 422: the command is stopped, and kept as a dead letter.
+    pub fn not_storable(why: &str) -> ApiError {
+        let detail = format!(
+            "what the command would make cannot be stored, so it was stopped; what a command on many alerts changed before \
+             that stays, any other changed nothing: {why}"
+        );
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not_storable", detail)
+    }
+
+    /// 413: more than one command may change.
+    pub fn too_much_at_once(what: &'static str, limit: usize, found: usize) -> ApiError {
+        let detail =
+            format!("more {what} than the limit of one command, {limit}; send them in several parts, found: {found}");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+    }
+
     /// 429: others read already, or do not take what they asked for.
     pub fn too_many_reads() -> ApiError {
         let detail = "too many reads run or wait at the moment; try again, or raise reads.scans_at_once";
@@ -170,6 +236,9 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
+        if let Some(present) = self.present {
+            response.headers_mut().insert(header::ETAG, entity_tag(present));
+        }
         response
     }
 }
@@ -230,6 +299,7 @@ impl From<Rejection> for ApiError {
                 code: "invalid",
                 detail: faults.iter().map(detail_of).collect(),
                 retry: false,
+                present: None,
             },
         }
     }

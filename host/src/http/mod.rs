@@ -6,6 +6,7 @@ pub mod browsers;
 mod connection;
 pub mod connections;
 pub mod error;
+pub mod guards;
 pub mod in_flight;
 pub mod reads;
 pub mod shares;
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use donjon_core::command::{Command, CommandOutcome};
+use donjon_core::command::{Command, CommandOutcome, Guard};
+use donjon_core::settle::answered_before;
 use donjon_store::StateReader;
 use donjon_store::journal::JournalReader;
 use tokio::sync::watch;
@@ -28,6 +30,7 @@ use crate::rule_changes::RuleChanges;
 use crate::telemetry::Metrics;
 use auth::{Auth, Caller};
 use error::ApiError;
+use reads::{Pace, Work};
 
 /// How long a client is kept waiting for what is durable to be applied.
 pub const APPLY_WAIT: Duration = Duration::from_secs(60);
@@ -78,22 +81,47 @@ impl App {
     ///
     /// # Errors
     /// When it was refused; or it is not applied in time, although it will be.
-    pub async fn command(&self, caller: &Caller, command: Command) -> Result<CommandOutcome, ApiError> {
+    pub async fn command(&self, caller: &Caller, guard: Guard, command: Command) -> Result<CommandOutcome, ApiError> {
         let item = Item::Command {
             actor: caller.name.clone(),
+            guard,
             command,
         };
         let receipt = self.intake.accept(caller.tenant.clone(), vec![item], true).await?;
         let outcomes = receipt.outcomes(APPLY_WAIT).await;
         let outcomes = outcomes.ok_or_else(|| ApiError::not_yet_applied(APPLY_WAIT))?;
         match outcomes.into_iter().next().flatten() {
-            Some(Applied::Command(CommandOutcome::NotStorable { why })) => Err(ApiError::new(
-                axum::http::StatusCode::UNPROCESSABLE_ENTITY,
-                "not_storable",
-                format!("what the command would make cannot be stored; nothing was changed: {why}"),
-            )),
-            Some(Applied::Command(outcome)) => Ok(outcome),
+            Some(Applied::Command(outcome)) => told(outcome),
             _ => Err(ApiError::internal("a command was answered as if it were an alert")),
         }
+    }
+
+    /// What a command with this guard was answered before, for those that are refused before they are given: the first
+    /// time it was let through, and that is what counts.
+    ///
+    /// # Errors
+    /// When it was answered with an error, or committed state cannot be read.
+    pub async fn answer_of(
+        self: &Arc<Self>,
+        caller: &Caller,
+        guard: &Guard,
+    ) -> Result<Option<CommandOutcome>, ApiError> {
+        let Some(key) = guard.once else {
+            return Ok(None);
+        };
+        let (app, tenant) = (Arc::clone(self), caller.tenant.clone());
+        let read = move |_: &Pace| Ok(answered_before(&app.state, &tenant, &key, app.clock.now())?);
+        let reads = self.reads.of(&caller.tenant);
+        reads.run(Work::LookUp, read).await?.map(told).transpose()
+    }
+}
+
+/// Outcomes that are the same error for every command.
+fn told(outcome: CommandOutcome) -> Result<CommandOutcome, ApiError> {
+    match outcome {
+        CommandOutcome::NotStorable { why } => Err(ApiError::not_storable(&why)),
+        CommandOutcome::ConditionFailed(present) => Err(ApiError::condition_failed(present)),
+        CommandOutcome::KeyReused => Err(ApiError::key_reused()),
+        outcome => Ok(outcome),
     }
 }

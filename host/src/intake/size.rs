@@ -44,8 +44,8 @@ fn size_of_item(tenant: &TenantId, item: &Item) -> Result<ItemSize, Refused> {
             let texts = provider.len() + reason.len();
             (texts + raw.len(), texts)
         }
-        Item::Command { actor, command } => {
-            let bytes = actor.len() + command_bytes(command);
+        Item::Command { actor, guard, command } => {
+            let bytes = actor.len() + command_bytes(guard, command);
             (bytes, bytes)
         }
     };
@@ -107,7 +107,7 @@ fn inner_bytes<'a>(value: &'a Value, objects: &mut Vec<&'a Object>, lists: &mut 
 
 #[cfg(test)]
 mod tests {
-    use donjon_core::command::Command;
+    use donjon_core::command::{Command, Guard};
 
     use super::*;
 
@@ -128,6 +128,7 @@ mod tests {
         let tenant = TenantId::from("t");
         let dismiss = |count: u64| Item::Command {
             actor: "a".into(),
+            guard: Guard::default(),
             command: Command::DismissDeadLetters {
                 seqs: Some((1_000_000_000..1_000_000_000 + count).collect()),
             },

@@ -330,7 +330,8 @@ fn body_of(item: &mut Item) -> EntryBody {
             reason: reason.clone(),
             raw: std::mem::take(raw),
         },
-        Item::Command { actor, command } => EntryBody::Command {
+        Item::Command { actor, guard, command } => EntryBody::Command {
+            guard: guard.clone(),
             actor: actor.clone(),
             command: command.clone(),
         },

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use donjon_core::TenantId;
-use donjon_core::command::Command;
+use donjon_core::command::{Command, Guard};
 use donjon_store::DataDir;
 use donjon_store::journal::files::{DiskFiles, Files, SegmentFile};
 use donjon_store::journal::{JournalOptions, RetentionPolicy};
@@ -219,6 +219,7 @@ fn an_entry_that_cannot_be_written_refuses_its_own_request_only() {
     let request = Request {
         tenant: TenantId::from("t"),
         items: vec![Item::Command {
+            guard: Guard::default(),
             actor: "a".into(),
             command,
         }],
@@ -255,6 +256,7 @@ fn commands_are_taken_above_the_limit_on_lag_and_not_without_end() {
     .unwrap();
     let runtime = runtime();
     let command = || Item::Command {
+        guard: Guard::default(),
         actor: "a".into(),
         command: Command::DismissDeadLetters { seqs: None },
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use donjon_core::command::Command;
+use donjon_core::command::{Command, Guard};
 use donjon_core::state::StateView;
 use donjon_core::{RuleId, TenantId};
 
@@ -47,7 +47,7 @@ async fn create(app: &Shared, file: &PathBuf) -> anyhow::Result<usize> {
             id,
             draft: Box::new(draft),
         };
-        app.command(&caller, command)
+        app.command(&caller, Guard::default(), command)
             .await
             .map_err(|error| anyhow::anyhow!("{error:?}"))?;
     }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use donjon_core::command::CommandOutcome;
 use donjon_core::{Seq, TenantId};
 
 use super::workload::Load;
@@ -54,6 +55,8 @@ pub struct Ledger {
     pub sent: Vec<Sent>,
     open: Vec<Open>,
     applying: Vec<Applying>,
+    /// What people were told of their commands, by their names.
+    pub outcomes: BTreeMap<String, CommandOutcome>,
     /// Requests whose outcomes were told.
     pub told: u64,
     /// Requests that were refused, by the beginning of what they were told.
@@ -91,6 +94,11 @@ impl Ledger {
                     let silent = outcomes.iter().position(Option::is_none);
                     assert_eq!(silent, None, "no outcome was told: {:?}", applying.names);
                     self.told += 1;
+                    for (name, outcome) in applying.names.iter().zip(outcomes) {
+                        if let Some(Applied::Command(outcome)) = outcome {
+                            self.outcomes.insert(name.clone(), outcome);
+                        }
+                    }
                 }
                 // The server died or stopped: 202, they will be applied.
                 Poll::Ready(None) => {}

@@ -13,6 +13,7 @@ mod follower;
 mod ledger;
 mod odd;
 mod oracle;
+mod retries;
 mod run;
 mod scripts;
 mod server;
@@ -112,7 +113,7 @@ fn whatever_goes_wrong_nothing_acknowledged_is_lost_and_a_replay_gives_the_same_
     let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
     println!(
         "{seeds} seeds: {} steps, {} entries, {} lives, {} faults met, {} requests refused, {} waited for, {} reloads, \
-         {} checkpoints, {} entries freed, {} pairs compared, {} writes out of order, {} groups cut",
+         {} retries, {} checkpoints, {} entries freed, {} pairs compared, {} writes out of order, {} groups cut",
         sum(|tally| tally.steps),
         sum(|tally| tally.entries),
         sum(|tally| tally.lives),
@@ -120,6 +121,7 @@ fn whatever_goes_wrong_nothing_acknowledged_is_lost_and_a_replay_gives_the_same_
         sum(|tally| tally.refused),
         sum(|tally| tally.told),
         sum(|tally| tally.reloads),
+        sum(|tally| tally.retries),
         sum(|tally| tally.checkpoints),
         sum(|tally| tally.freed),
         sum(|tally| tally.pairs),
@@ -135,6 +137,7 @@ fn whatever_goes_wrong_nothing_acknowledged_is_lost_and_a_replay_gives_the_same_
             "what plugins say of foreign rules is counted"
         );
         assert!(sum(|tally| tally.reordered) > seeds / 10 && sum(|tally| tally.cut_groups) > seeds / 50);
+        assert!(sum(|tally| tally.retries) > seeds / 2, "commands are sent again");
         assert!(sum(|tally| tally.refused) > 0 && sum(|tally| tally.told) > seeds);
     }
 }

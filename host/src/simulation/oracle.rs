@@ -6,7 +6,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use donjon_core::limits::{MAX_ENRICHMENTS_PER_ALERT, MAX_ERROR_TEXT_BYTES, MAX_OPEN_LINKS_PER_ALERT, RECENT_EVENTS};
+use donjon_core::command::Command;
+use donjon_core::limits::{
+    MAX_CHANGES_PER_COMMIT, MAX_ENRICHMENTS_PER_ALERT, MAX_ERROR_TEXT_BYTES, MAX_OPEN_LINKS_PER_ALERT, RECENT_EVENTS,
+};
 use donjon_core::{Seq, TenantId};
 use donjon_store::journal::{Entry, EntryBody, JournalReader};
 use donjon_store::limits::{MAX_KEY_BYTES, MAX_RECORD_BYTES};
@@ -117,6 +120,7 @@ pub fn undisturbed(ground: &Ground, history: &History, journal: &JournalReader, 
         pending_kv,
         replay_to: journal.last_seq(),
         max_batch_entries: batch,
+        changes_per_commit: MAX_CHANGES_PER_COMMIT,
     };
     let mut worker = worker(ground, parts)?;
     let entries: Result<Vec<Accepted>, String> = history.values().cloned().map(read_back).collect();
@@ -219,7 +223,7 @@ pub fn nothing_is_silent(history: &History, state: &StateReader) -> Result<(), S
     let mut dismissals: BTreeMap<&TenantId, Seq> = BTreeMap::new();
     for (seq, entry) in history {
         if let EntryBody::Command { command, .. } = &entry.body
-            && matches!(command, donjon_core::command::Command::DismissDeadLetters { .. })
+            && matches!(command, Command::DismissDeadLetters { .. })
         {
             dismissals.insert(&entry.tenant, *seq);
         }

@@ -8,6 +8,7 @@ use super::dice::Dice;
 use super::follower::Follower;
 use super::ledger::Ledger;
 use super::oracle::{self, History};
+use super::retries;
 use super::scripts::Direction;
 use super::server::{Ground, Server};
 use super::workload::Workload;
@@ -38,6 +39,8 @@ pub struct Tally {
     pub reordered: u64,
     /// Lives that began by cutting off a group that was never synced and of which some entries read.
     pub cut_groups: u64,
+    /// Commands whose key was used before.
+    pub retries: u64,
 }
 
 /// What is wrong, and what was done up to there.
@@ -407,18 +410,21 @@ impl Run {
         oracle::answers_are_true(&self.history, &self.ledger)?;
         let batch = *self.dice.pick(&[1, 3, 17, 1000]);
         let ground = &self.ground;
-        let undisturbed = oracle::undisturbed(ground, &self.history, &server.journal, batch)?;
+        retries::are_answered_alike(&self.history, &self.ledger)?;
+        let (once, retries) = retries::each_key_once(&self.history);
+        let undisturbed = oracle::undisturbed(ground, &once, &server.journal, batch)?;
         let dump = |state: &donjon_store::StateReader| state.dump().map_err(|error| error.to_string());
         let found = dump(reader)?;
         oracle::same(&dump(undisturbed.reader())?, &found)?;
         oracle::limits_hold(reader)?;
         oracle::no_incident_is_lost(reader)?;
-        oracle::nothing_is_silent(&self.history, reader)?;
+        oracle::nothing_is_silent(&once, reader)?;
         for follower in &mut self.followers {
             follower.poll(reader);
             follower.knows(reader)?;
         }
         self.tally.entries = self.history.len() as u64;
+        self.tally.retries = retries;
         self.tally.dropped = self.ground.direction.dropped();
         self.tally.pairs = found.len() as u64;
         self.tally.faults = self.ground.disk.faults();
@@ -447,6 +453,7 @@ impl Ground {
             disk: SimulatedDisk::new(dice.next(), sabotage),
             clock_ms: BEGIN_MS,
             max_batch_entries: *dice.pick(&[1, 2, 7, 64, 1000]),
+            changes_per_commit: *dice.pick(&[1, 2, 5, 1000]),
             max_lag_entries: *dice.pick(&[30, 1000, 100_000]),
             required: dice.percent(50),
             direction: Direction::with_slices(*dice.pick(&[1, 3, 512])),

@@ -37,6 +37,8 @@ pub struct Ground {
     /// What the clock of the machine says when a life begins.
     pub clock_ms: u64,
     pub max_batch_entries: usize,
+    /// Most changes of a command in one commit: few, so that commands take several.
+    pub changes_per_commit: usize,
     pub max_lag_entries: u64,
     /// Whether plugins hold the line while they fail: only such may stall, for what others miss is told and gone.
     pub required: bool,
@@ -121,6 +123,7 @@ impl Server {
             pending_kv: pending_kv.clone(),
             replay_to,
             max_batch_entries: ground.max_batch_entries,
+            changes_per_commit: ground.changes_per_commit,
         };
         let mut worker = worker(ground, parts)?;
         worker.replay().map_err(|error| text(&error))?;
@@ -241,6 +244,7 @@ pub struct Parts<'a> {
     pub pending_kv: PendingKv,
     pub replay_to: Seq,
     pub max_batch_entries: usize,
+    pub changes_per_commit: usize,
 }
 
 /// A worker whose turns somebody else takes.
@@ -278,6 +282,7 @@ pub fn worker(ground: &Ground, parts: Parts<'_>) -> Result<Worker, String> {
         replayed,
         metrics: Arc::clone(parts.metrics),
         max_batch_entries: parts.max_batch_entries,
+        changes_per_commit: parts.changes_per_commit,
         flush_every: Duration::MAX,
     })
     .map_err(|error| error.to_string())

@@ -1,7 +1,7 @@
 //! What senders and people bring in a run: alerts of few series, bad items, commands. Everything has a name of its own
 //! (`alert-7`, `letter-8`, `person-9`), by which it is found again in the journal. Knows nothing of how it is taken.
 
-use donjon_core::command::Command;
+use donjon_core::command::{Command, CommandKey, Condition, Guard, RuleIs};
 use donjon_core::digest::content_digest;
 use donjon_core::incident::IncidentStatus;
 use donjon_core::{EventId, IncidentId, RuleId, Seq, TenantId, Timestamp, Value};
@@ -17,6 +17,10 @@ use crate::{json, rules};
 const TENANTS: [&str; 2] = ["default", "acme"];
 const SERIES: usize = 14;
 const RULES: usize = 8;
+/// Few, so that keys are used again: by mistake, by other tenants, and long after.
+const KEYS: u64 = 12;
+/// Commands that may be sent again.
+const REMEMBERED: usize = 8;
 const GROUPS: [&[&str]; 4] = [&[], &["labels.site"], &["name"], &["labels.site", "service"]];
 
 /// One request.
@@ -36,6 +40,8 @@ pub struct Workload {
     mischief_percent: usize,
     /// Whether people have alerts judged again. No days of the journal are freed then: they would be missed.
     pub rejudges: bool,
+    /// Commands with keys that were sent, to be sent again.
+    given: Vec<(TenantId, Guard, Command)>,
 }
 
 impl Workload {
@@ -44,6 +50,7 @@ impl Workload {
             next: 0,
             mischief_percent: *dice.pick(&[0, 5, 20]),
             rejudges: dice.percent(40),
+            given: Vec::new(),
         }
     }
 
@@ -56,7 +63,7 @@ impl Workload {
                     id: rule_id(number),
                     draft: Box::new(draft(dice)),
                 };
-                loads.push(self.command(tenant, command, false));
+                loads.push(self.command(&tenant.into(), Guard::default(), command, false));
             }
         }
         loads
@@ -157,11 +164,50 @@ impl Workload {
         })
     }
 
+    /// A command, some with keys and conditions, some for the second time.
     fn draw_command(&mut self, dice: &mut Dice, incidents: &[(TenantId, IncidentId)]) -> Load {
-        let tenant = *dice.pick(&TENANTS);
-        let id = rule_id(dice.below(RULES));
         let wait = dice.percent(50);
-        let kind = dice.below(10);
+        if !self.given.is_empty() && dice.percent(50) {
+            let (tenant, guard, command) = dice.pick(&self.given).clone();
+            return self.command(&tenant, guard, command, wait);
+        }
+        let (tenant, command) = self.new_command(dice, incidents);
+        let guard = self.draw_guard(dice);
+        if guard.once.is_some() {
+            if self.given.len() >= REMEMBERED {
+                self.given.remove(0);
+            }
+            self.given.push((tenant.clone(), guard.clone(), command.clone()));
+        }
+        self.command(&tenant, guard, command, wait)
+    }
+
+    fn draw_guard(&mut self, dice: &mut Dice) -> Guard {
+        let digest = |number: u64| {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&number.to_be_bytes());
+            digest
+        };
+        let key = CommandKey {
+            key: digest(dice.next() % KEYS),
+            request: digest(self.next),
+        };
+        let is = match dice.below(3) {
+            0 => RuleIs::Present,
+            1 => RuleIs::Absent,
+            _ => RuleIs::OneOf(vec![1, 2]),
+        };
+        let id = rule_id(dice.below(RULES));
+        Guard {
+            once: dice.percent(50).then_some(key),
+            only_if: dice.percent(20).then_some(Condition::Rule { id, is }),
+        }
+    }
+
+    fn new_command(&mut self, dice: &mut Dice, incidents: &[(TenantId, IncidentId)]) -> (TenantId, Command) {
+        let tenant = TenantId::from(*dice.pick(&TENANTS));
+        let id = rule_id(dice.below(RULES));
+        let kind = dice.below(11);
         let command = match kind {
             0 | 1 => Command::CreateRule {
                 id,
@@ -179,11 +225,14 @@ impl Workload {
                 Command::Rejudge { from, to, all }
             }
             5 => Command::DismissDeadLetters { seqs: None },
+            10 => Command::ApplyRules {
+                rules: (0..2).map(|more| (rule_id(RULES + more), draft(dice))).collect(),
+            },
             6 => Command::DismissDeadLetters {
                 seqs: Some(vec![dice.next() % 200, dice.next() % 200]),
             },
             _ => {
-                let unknown = (TenantId::from(tenant), IncidentId([7; 16]));
+                let unknown = (tenant, IncidentId([7; 16]));
                 let all: Vec<_> = incidents.iter().cloned().chain([unknown]).collect();
                 let (tenant, incident) = dice.pick(&all).clone();
                 let command = if kind == 7 {
@@ -192,18 +241,19 @@ impl Workload {
                     let status = *dice.pick(&IncidentStatus::ALL);
                     Command::SetIncidentStatus { incident, status }
                 };
-                return self.command(tenant.as_str(), command, wait);
+                return (tenant, command);
             }
         };
-        self.command(tenant, command, wait)
+        (tenant, command)
     }
 
-    fn command(&mut self, tenant: &str, command: Command, wait: bool) -> Load {
+    fn command(&mut self, tenant: &TenantId, guard: Guard, command: Command, wait: bool) -> Load {
         let actor = self.name("person");
         Load {
-            tenant: tenant.into(),
+            tenant: tenant.clone(),
             items: vec![Item::Command {
                 actor: actor.clone(),
+                guard,
                 command,
             }],
             names: vec![actor],

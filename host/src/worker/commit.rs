@@ -5,15 +5,25 @@ use std::time::Instant;
 
 use donjon_core::Seq;
 use donjon_core::working::{Working, WorkingLimits};
+use donjon_store::StateReader;
 
 use super::pieces::MAX_FOUND_BYTES;
-use super::{RETRY, Worker, WorkerError};
+use super::{RETRY, Worker, WorkerError, WorkerParts};
 use crate::disk_space::Line;
 use crate::telemetry::Stage;
 
 /// For people, with what to do.
 const FULL_DISK: &str =
     "disk is full: less than a quarter of storage.min_free_bytes is free; free some space, then it goes on by itself";
+
+/// What the worker sees of derived state, with nothing changed yet.
+pub(super) fn working_over(parts: &WorkerParts) -> Working<StateReader> {
+    let limits = WorkingLimits {
+        changes_per_commit: parts.changes_per_commit,
+        ..WorkingLimits::default()
+    };
+    Working::new(parts.state.reader().clone(), limits)
+}
 
 impl Worker {
     /// Waits while the disk is all but full: sled does not survive a write that fails, and nothing is lost by waiting.
@@ -68,7 +78,7 @@ impl Worker {
 
     /// Begins anew on committed state: what the batch changed so far is not to be committed.
     pub(super) fn forget_changes(&mut self) {
-        self.working = Working::new(self.parts.state.reader().clone(), WorkingLimits::default());
+        self.working = working_over(&self.parts);
         self.parts.pending_kv.clear();
     }
 

@@ -3,6 +3,7 @@
 //! `donjon-core`, or calls of plugins in `stages`.
 
 mod checkpoints;
+mod commands;
 mod commit;
 mod computed;
 mod handed;
@@ -28,11 +29,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use donjon_core::admit::{Dedup, admit};
-use donjon_core::command::{Command, CommandOutcome, DeadLetter};
+use donjon_core::command::DeadLetter;
 use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
-use donjon_core::settle::{CommandMeta, CommandProgress, apply_command, go_on};
 use donjon_core::state::StateError;
-use donjon_core::working::{Working, WorkingLimits};
+use donjon_core::working::Working;
 use donjon_core::{Event, Seq, TenantId};
 use donjon_runtime::PluginSet;
 use donjon_store::journal::JournalReader;
@@ -99,6 +99,8 @@ pub struct WorkerParts {
     pub metrics: Arc<Metrics>,
     /// Most entries of one batch.
     pub max_batch_entries: usize,
+    /// Most changes of a command in one commit.
+    pub changes_per_commit: usize,
     /// How often derived state is flushed.
     pub flush_every: Duration,
 }
@@ -137,7 +139,7 @@ impl Worker {
     /// # Errors
     /// When committed state cannot be read.
     pub fn new(parts: WorkerParts) -> Result<Worker, WorkerError> {
-        let working = Working::new(parts.state.reader().clone(), WorkingLimits::default());
+        let working = commit::working_over(&parts);
         let batch_entries = parts.max_batch_entries;
         Ok(Worker {
             parts,
@@ -209,71 +211,6 @@ impl Worker {
             }
         }
         if run.is_empty() { Ok(()) } else { self.apply_alerts(run) }
-    }
-
-    fn apply_command(&mut self, entry: Accepted) -> Result<(), WorkerError> {
-        let Item::Command { actor, command } = entry.item else {
-            return Ok(());
-        };
-        self.wait_for_room()?;
-        let meta = CommandMeta {
-            seq: entry.seq,
-            accepted: entry.at,
-            tenant: entry.tenant.clone(),
-            actor,
-        };
-        let changes_rules = changes_rules(&command);
-        let mut outcome = CommandOutcome::Applied;
-        if let Err(error) = self.in_steps(&meta, command, &mut outcome) {
-            let why = refused_record(error)?;
-            tracing::error!(
-                seq = entry.seq.0,
-                "command cannot be stored; it is kept as a dead letter: {why}"
-            );
-            let letter = DeadLetter {
-                reason: why.clone(),
-                accepted: entry.at,
-                provider: String::new(),
-            };
-            self.working.put_dead_letter(&entry.tenant, entry.seq, letter);
-            self.commit(entry.seq)?;
-            outcome = CommandOutcome::NotStorable { why };
-        }
-        self.parts.progress.release_bytes(entry.bytes);
-        if changes_rules && let Some(rules) = self.rule_books.get_mut(&entry.tenant) {
-            rules.are_stale();
-        }
-        settle_waiter(entry.waiter, Applied::Command(outcome));
-        Ok(())
-    }
-
-    /// Applies a command, each step in a commit of its own; the cursor moves with the last.
-    fn in_steps(
-        &mut self,
-        meta: &CommandMeta,
-        command: Command,
-        outcome: &mut CommandOutcome,
-    ) -> Result<(), WorkerError> {
-        let mut progress = match command {
-            Command::Rejudge { from, to, all } => {
-                let judged = self.rejudge(meta, &rejudge::Range { from, to, all })?;
-                CommandProgress::Done(CommandOutcome::Rejudged(judged))
-            }
-            command => apply_command(&mut self.working, meta, command)?,
-        };
-        loop {
-            match progress {
-                CommandProgress::Done(done) => {
-                    *outcome = done;
-                    return self.commit(meta.seq).map(drop);
-                }
-                CommandProgress::More(remaining) => {
-                    self.commit(self.parts.progress.applied())?;
-                    self.wait_for_room()?;
-                    progress = go_on(&mut self.working, meta, remaining)?;
-                }
-            }
-        }
     }
 
     /// One batch of alerts and dead letters.
@@ -380,18 +317,6 @@ impl Worker {
             }
         }
         metrics.worker_batch_seconds.observe(started.elapsed().as_secs_f64());
-    }
-}
-
-/// Whether the rules of the tenant are others afterwards. Everything else leaves the rule book, and what plugins compiled,
-/// as it is.
-fn changes_rules(command: &Command) -> bool {
-    match command {
-        Command::CreateRule { .. } | Command::UpdateRule { .. } | Command::DeleteRule { .. } => true,
-        Command::SetIncidentStatus { .. }
-        | Command::ConfirmIncident { .. }
-        | Command::DismissDeadLetters { .. }
-        | Command::Rejudge { .. } => false,
     }
 }
 

@@ -145,6 +145,7 @@ fn judging_again_a_range_that_an_older_version_wrote_is_done_in_bounded_steps() 
         accepted: Timestamp(1_000_000),
         tenant: tenant(),
         body: EntryBody::Command {
+            guard: donjon_core::command::Guard::default(),
             actor: "a".to_owned(),
             command: Command::Rejudge {
                 from: Seq(1),

@@ -103,7 +103,7 @@ pub(crate) fn accepted(entry: Entry) -> Accepted {
                 }
             }
         },
-        EntryBody::Command { actor, command } => Item::Command { actor, command },
+        EntryBody::Command { actor, guard, command } => Item::Command { actor, guard, command },
         EntryBody::DeadLetter { provider, reason, raw } => Item::DeadLetter { provider, reason, raw },
     };
     Accepted {

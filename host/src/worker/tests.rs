@@ -184,6 +184,7 @@ pub(super) fn replay_in(
         replayed: watch::channel(false).0,
         metrics: Arc::clone(&metrics),
         max_batch_entries,
+        changes_per_commit: 1000,
         flush_every: Duration::from_secs(60),
     };
     Worker::new(parts).unwrap().run().unwrap();

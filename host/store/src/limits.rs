@@ -60,7 +60,8 @@ pub mod records {
         MAX_ERROR_TEXT_BYTES, MAX_EXPLAINED_VALUES, MAX_EXPLANATION_BYTES, MAX_FINGERPRINT_CHARS, MAX_GROUP_PATHS,
         MAX_GROUP_VALUE_BYTES, MAX_INCIDENT_NAME_BYTES, MAX_INCIDENT_SOURCE_BYTES, MAX_INCIDENT_SOURCES,
         MAX_NAME_BYTES, MAX_NAME_PLACEHOLDERS, MAX_NAME_VALUE_BYTES, MAX_NAME_VALUES, MAX_OPEN_LINKS_PER_ALERT,
-        MAX_OUTBOX_INCIDENTS, MAX_POLL_FINGERPRINTS, MAX_RULE_ID_BYTES, MAX_RULE_TEXT_BYTES, RECENT_EVENTS,
+        MAX_OUTBOX_INCIDENTS, MAX_POLL_FINGERPRINTS, MAX_RULE_ID_BYTES, MAX_RULE_TEXT_BYTES, MAX_RULES_PER_COMMAND,
+        MAX_STATED_RULE_ID_BYTES, RECENT_EVENTS,
     };
 
     /// Largest record that the caps of the domain allow. Far below what is refused, so that a cap may be raised by
@@ -127,6 +128,10 @@ pub mod records {
     /// A dead letter; what was sent is in the journal.
     pub const DEAD_LETTER: usize = FIXED + text(MAX_ERROR_TEXT_BYTES) + NAME;
 
+    /// What became of a command, most of all of many rules.
+    pub const REMEMBERED_COMMAND: usize =
+        FIXED + text(MAX_ERROR_TEXT_BYTES) + MAX_RULES_PER_COMMAND * (text(MAX_STATED_RULE_ID_BYTES) + NUMBER + 1);
+
     const _: () = assert!(CAPPED_RECORD_BYTES * 16 <= super::MAX_RECORD_BYTES);
     const _: () = assert!(ALERT_STATE <= CAPPED_RECORD_BYTES);
     const _: () = assert!(HISTORY_CHUNK <= CAPPED_RECORD_BYTES);
@@ -136,4 +141,5 @@ pub mod records {
     const _: () = assert!(RULE_STATS <= CAPPED_RECORD_BYTES);
     const _: () = assert!(OUTBOX <= CAPPED_RECORD_BYTES);
     const _: () = assert!(DEAD_LETTER <= CAPPED_RECORD_BYTES);
+    const _: () = assert!(REMEMBERED_COMMAND <= CAPPED_RECORD_BYTES);
 }

@@ -1,16 +1,16 @@
 //! What commands of people change. A command is a batch of its own: it sees committed state only.
 
+use std::collections::BTreeSet;
+
 use crate::alert::Status;
 use crate::command::{Command, CommandOutcome};
-use crate::ids::{Fingerprint, IncidentId, RuleId, Seq, TenantId, Timestamp};
+use crate::ids::{Fingerprint, IncidentId, Seq, TenantId, Timestamp};
 use crate::incident::{IncidentStatus, Member, MemberView, Members, Visibility};
-use crate::limits::MAX_MEMBERS_PER_COMMIT;
 use crate::outbox::IncidentAction;
-use crate::rule::{Rule, RuleDraft};
 use crate::state::{StateError, StateView};
 use crate::working::Working;
 
-use super::{members, resolve_if_asked};
+use super::{members, resolve_if_asked, rule_commands};
 
 /// Where a command comes from.
 #[derive(Clone, Debug)]
@@ -34,12 +34,24 @@ pub enum CommandProgress {
     More(Remaining),
 }
 
-/// What is left of a command that touches many alerts.
+/// What is left of a command that touches much.
 ///
 /// No other entry may be applied in between: windows and resolutions would depend on the moment. A step changes nothing
 /// more when it is done again, so a crash between two commits costs only their repetition (I2, I10).
 #[derive(Debug)]
-pub struct Remaining {
+pub struct Remaining(Rest);
+
+#[derive(Debug)]
+enum Rest {
+    /// An incident gets a status, and its members with it.
+    Status(StatusWork),
+    /// Dead letters are put away. The last comes first.
+    Dismissal(Vec<Seq>),
+}
+
+/// What is left of a change of an incident's status.
+#[derive(Debug)]
+struct StatusWork {
     incident: IncidentId,
     status: IncidentStatus,
     /// The last comes first.
@@ -68,64 +80,44 @@ pub fn apply_command<V: StateView>(
     working.begin_entry(&meta.tenant, meta.seq)?;
     let outcome = match command {
         Command::SetIncidentStatus { incident, status } => return set_status(working, meta, incident, status),
-        Command::CreateRule { id, draft } => create_rule(working, meta, id, *draft),
-        Command::UpdateRule { id, draft } => change_rule(working, meta, &id, |rule| rule.draft = *draft),
-        Command::DeleteRule { id } => change_rule(working, meta, &id, |rule| rule.deleted = true),
+        Command::DismissDeadLetters { seqs } => return begin_dismissal(working, meta, seqs),
+        Command::CreateRule { id, draft } => rule_commands::create(working, meta, id, *draft),
+        Command::UpdateRule { id, draft } => rule_commands::replace(working, meta, &id, *draft),
+        Command::DeleteRule { id } => rule_commands::delete(working, meta, &id),
+        Command::ApplyRules { rules } => rule_commands::apply(working, meta, rules),
         Command::ConfirmIncident { incident } => confirm(working, meta, incident),
         // The worker judges; nothing else changes.
         Command::Rejudge { .. } => Ok(CommandOutcome::Rejudged(0)),
-        Command::DismissDeadLetters { seqs } => {
-            working.dismiss_dead_letters(&meta.tenant, seqs.map(|seqs| seqs.into_iter().map(Seq).collect()));
-            Ok(CommandOutcome::Applied)
-        }
     };
     outcome.map(CommandProgress::Done)
 }
 
-fn create_rule<V: StateView>(
+/// Those that are there now: what is named and is not costs nothing.
+fn begin_dismissal<V: StateView>(
     working: &mut Working<V>,
     meta: &CommandMeta,
-    id: RuleId,
-    draft: RuleDraft,
-) -> Result<CommandOutcome, StateError> {
-    if working.committed().rule(&meta.tenant, &id)?.is_some() {
-        return Ok(CommandOutcome::RuleExists);
+    named: Option<Vec<u64>>,
+) -> Result<CommandProgress, StateError> {
+    let mut present = working.committed().dead_letter_seqs(&meta.tenant)?;
+    if let Some(named) = named {
+        let named: BTreeSet<u64> = named.into_iter().collect();
+        present.retain(|seq| named.contains(&seq.0));
     }
-    let counters = working.tenant_mut(&meta.tenant)?;
-    counters.rules_version += 1;
-    let offered_at_creation = counters.offered;
-    working.put_rule(Rule {
-        id,
-        tenant: meta.tenant.clone(),
-        version: 1,
-        draft,
-        created_seq: meta.seq,
-        created: meta.accepted,
-        created_by: meta.actor.clone(),
-        updated: None,
-        updated_by: None,
-        deleted: false,
-        offered_at_creation,
-    });
-    Ok(CommandOutcome::Applied)
+    present.reverse();
+    Ok(dismiss(working, meta, present))
 }
 
-fn change_rule<V: StateView>(
-    working: &mut Working<V>,
-    meta: &CommandMeta,
-    id: &RuleId,
-    change: impl FnOnce(&mut Rule),
-) -> Result<CommandOutcome, StateError> {
-    let Some(mut rule) = working.committed().rule(&meta.tenant, id)?.filter(|rule| !rule.deleted) else {
-        return Ok(CommandOutcome::RuleNotFound);
-    };
-    change(&mut rule);
-    rule.version += 1;
-    rule.updated = Some(meta.accepted);
-    rule.updated_by = Some(meta.actor.clone());
-    working.tenant_mut(&meta.tenant)?.rules_version += 1;
-    working.put_rule(rule);
-    Ok(CommandOutcome::Applied)
+fn dismiss<V: StateView>(working: &mut Working<V>, meta: &CommandMeta, mut left: Vec<Seq>) -> CommandProgress {
+    let kept = left.len().saturating_sub(working.changes_per_commit());
+    let now = left.split_off(kept);
+    if !now.is_empty() {
+        working.dismiss_dead_letters(&meta.tenant, now);
+    }
+    if left.is_empty() {
+        CommandProgress::Done(CommandOutcome::Applied)
+    } else {
+        CommandProgress::More(Remaining(Rest::Dismissal(left)))
+    }
 }
 
 fn confirm<V: StateView>(
@@ -182,13 +174,13 @@ fn begin_work<V: StateView>(
 ) -> Result<CommandProgress, StateError> {
     let mut members = working.committed().members(&meta.tenant, incident)?;
     members.reverse();
-    let remaining = Remaining {
+    let left = StatusWork {
         incident,
         status,
         members,
         work,
     };
-    go_on(working, meta, remaining)
+    give_status(working, meta, left)
 }
 
 /// The next step of a command.
@@ -198,10 +190,21 @@ fn begin_work<V: StateView>(
 pub fn go_on<V: StateView>(
     working: &mut Working<V>,
     meta: &CommandMeta,
-    mut remaining: Remaining,
+    remaining: Remaining,
+) -> Result<CommandProgress, StateError> {
+    match remaining.0 {
+        Rest::Status(left) => give_status(working, meta, left),
+        Rest::Dismissal(left) => Ok(dismiss(working, meta, left)),
+    }
+}
+
+fn give_status<V: StateView>(
+    working: &mut Working<V>,
+    meta: &CommandMeta,
+    mut remaining: StatusWork,
 ) -> Result<CommandProgress, StateError> {
     let (tenant, id, status) = (&meta.tenant, remaining.incident, remaining.status);
-    for _ in 0..MAX_MEMBERS_PER_COMMIT {
+    for _ in 0..working.changes_per_commit() {
         let Some(member) = remaining.members.pop() else {
             break;
         };
@@ -211,7 +214,7 @@ pub fn go_on<V: StateView>(
         }
     }
     if !remaining.members.is_empty() {
-        return Ok(CommandProgress::More(remaining));
+        return Ok(more(remaining));
     }
     let Work::Recount(counted) = remaining.work else {
         return finish(working, meta, id, status);
@@ -225,7 +228,7 @@ pub fn go_on<V: StateView>(
         Some(given) => {
             let mut members = working.committed().members(tenant, id)?;
             members.reverse();
-            Ok(CommandProgress::More(Remaining {
+            Ok(more(StatusWork {
                 incident: id,
                 status,
                 members,
@@ -234,6 +237,10 @@ pub fn go_on<V: StateView>(
         }
         None => finish(working, meta, id, status),
     }
+}
+
+fn more(left: StatusWork) -> CommandProgress {
+    CommandProgress::More(Remaining(Rest::Status(left)))
 }
 
 /// Gives the incident itself its status, with the last step: until then a repetition finds it as it was.

@@ -1,12 +1,12 @@
 //! Settling where lists are at their limits: incidents with more members than a commit changes, alerts in more open
 //! incidents than they keep up to date.
 
-use super::memory::Memory;
-use super::tests::{check_counts, command, draft, rule, run};
+use super::memory::{Memory, command};
+use super::tests::{check_counts, draft, rule, run};
 use super::*;
 use crate::command::{Command, CommandOutcome};
 use crate::ids::Seq;
-use crate::limits::{MAX_MEMBERS_PER_COMMIT, MAX_OPEN_LINKS_PER_ALERT};
+use crate::limits::{MAX_CHANGES_PER_COMMIT, MAX_OPEN_LINKS_PER_ALERT};
 use crate::outbox::{IncidentAction, Touched};
 use crate::rule::ResolveOn;
 use crate::working::WorkingLimits;
@@ -29,7 +29,7 @@ fn equal(a: &Memory, b: &Memory) -> bool {
 #[test]
 fn a_command_on_a_large_incident_is_done_in_bounded_steps_and_a_crash_between_them_changes_nothing() {
     let rule = rule(draft(|draft| draft.resolve_on = ResolveOn::Last));
-    let count = MAX_MEMBERS_PER_COMMIT * 2 + 3;
+    let count = MAX_CHANGES_PER_COMMIT * 2 + 3;
     // Every tenth alert is in a second incident as well.
     let lines: Vec<String> = (0..count)
         .flat_map(|n| {
@@ -53,7 +53,7 @@ fn a_command_on_a_large_incident_is_done_in_bounded_steps_and_a_crash_between_th
             check_counts(&memory);
         }
         assert!(
-            memory.largest_commit() <= MAX_MEMBERS_PER_COMMIT.max(500),
+            memory.largest_commit() <= MAX_CHANGES_PER_COMMIT.max(500),
             "alerts of a commit"
         );
         memory
@@ -131,5 +131,23 @@ fn an_incident_that_let_an_alert_go_counts_it_right_when_they_meet_again() {
         // It made room for it: its successor counts the alert as it was when it was let go.
         assert_eq!(members("g1").by_status, [0, 0, 0, 1, 0, 0]);
         assert_eq!(tables.alerts["a"].open_links.len(), MAX_OPEN_LINKS_PER_ALERT);
+    }
+}
+
+#[test]
+fn all_dead_letters_are_put_away_in_bounded_steps_and_a_crash_between_them_changes_nothing() {
+    let count = MAX_CHANGES_PER_COMMIT as u64 * 2 + 3;
+    for crash_after in [None, Some(0), Some(1)] {
+        let memory = Memory::default();
+        memory.0.lock().unwrap().letters.extend((0..count).map(Seq));
+        let mut working = Working::new(memory.clone(), WorkingLimits::default());
+        let named = Some((5..count + 100).collect());
+        for (seqs, left) in [(named, 5), (None, 0)] {
+            let dismiss = Command::DismissDeadLetters { seqs };
+            let outcome = command(&memory, &mut working, &meta(100_000), dismiss, crash_after);
+            assert_eq!(outcome, CommandOutcome::Applied);
+            assert_eq!(memory.0.lock().unwrap().letters.len(), left, "{crash_after:?}");
+        }
+        assert_eq!(memory.largest_commit(), MAX_CHANGES_PER_COMMIT, "letters of a commit");
     }
 }

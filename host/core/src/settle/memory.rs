@@ -1,14 +1,17 @@
 //! Committed state in plain maps, for the tests of settling. Knows no bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use super::*;
 use crate::alert_state::AlertState;
-use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, TenantId};
+use crate::command::{Command, CommandOutcome, Guard, RememberedCommand};
+use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
 use crate::incident::{Incident, Link, Member};
 use crate::outbox::{OutboxRecord, OutboxWindow};
 use crate::rule::{Rule, RuleStats};
 use crate::state::{StateError, StateView, TenantState, WriteSet};
+use crate::working::WorkingLimits;
 
 #[derive(Clone, Default)]
 pub struct Memory(pub Arc<Mutex<Tables>>);
@@ -23,6 +26,9 @@ pub struct Tables {
     pub tenant: TenantState,
     pub rules: Vec<Rule>,
     pub outbox: BTreeMap<OutboxWindow, OutboxRecord>,
+    pub letters: BTreeSet<Seq>,
+    pub remembered: BTreeMap<[u8; 32], RememberedCommand>,
+    pub keys: BTreeMap<u64, [u8; 32]>,
     /// Most alerts of one commit.
     pub largest_commit: usize,
 }
@@ -44,7 +50,19 @@ impl Memory {
 
     pub fn commit(&self, changes: WriteSet) {
         let mut tables = self.0.lock().unwrap();
-        tables.largest_commit = tables.largest_commit.max(changes.alerts.len());
+        let dismissed = changes.dismissed.iter().map(|(_, seqs)| seqs.len()).sum();
+        tables.largest_commit = tables.largest_commit.max(changes.alerts.len()).max(dismissed);
+        for seq in changes.dismissed.iter().flat_map(|(_, seqs)| seqs) {
+            tables.letters.remove(seq);
+        }
+        for (_, gone) in changes.forgotten_keys {
+            tables.keys.remove(&gone.number);
+            gone.key.map(|key| tables.remembered.remove(&key));
+        }
+        for (_, known) in changes.remembered_commands {
+            tables.keys.insert(known.number, known.key.key);
+            tables.remembered.insert(known.key.key, known);
+        }
         tables.alerts.extend(
             changes
                 .alerts
@@ -131,7 +149,11 @@ impl StateView for Memory {
             .cloned())
     }
     fn rules(&self, _: &TenantId) -> Result<Vec<Rule>, StateError> {
-        Ok(self.0.lock().unwrap().rules.clone())
+        let tables = self.0.lock().unwrap();
+        let newest: BTreeMap<_, _> = tables.rules.iter().map(|rule| (&rule.id, rule)).collect();
+        let mut rules: Vec<Rule> = newest.into_values().cloned().collect();
+        rules.sort_by(Rule::compare_creation);
+        Ok(rules)
     }
     fn rule_stats(&self, _: &TenantId, id: &RuleId) -> Result<RuleStats, StateError> {
         Ok(self
@@ -146,7 +168,72 @@ impl StateView for Memory {
     fn tenant(&self, _: &TenantId) -> Result<TenantState, StateError> {
         Ok(self.0.lock().unwrap().tenant)
     }
+    fn dead_letter_seqs(&self, _: &TenantId) -> Result<Vec<Seq>, StateError> {
+        Ok(self.0.lock().unwrap().letters.iter().copied().collect())
+    }
+    fn remembered_command(&self, _: &TenantId, key: &[u8; 32]) -> Result<Option<RememberedCommand>, StateError> {
+        Ok(self.0.lock().unwrap().remembered.get(key).cloned())
+    }
+    fn remembered_key(&self, _: &TenantId, number: u64) -> Result<Option<[u8; 32]>, StateError> {
+        Ok(self.0.lock().unwrap().keys.get(&number).copied())
+    }
     fn outbox_record(&self, _: &TenantId, window: OutboxWindow) -> Result<Option<OutboxRecord>, StateError> {
         Ok(self.0.lock().unwrap().outbox.get(&window).cloned())
     }
+}
+
+/// Applies a command step by step, as the worker does; a crash after so many commits loses what is in memory, and the
+/// command is applied again.
+pub fn command(
+    memory: &Memory,
+    working: &mut Working<Memory>,
+    meta: &CommandMeta,
+    command: Command,
+    crash_after: Option<usize>,
+) -> CommandOutcome {
+    guarded_command(memory, working, meta, &Guard::default(), command, crash_after)
+}
+
+/// Applies a command as the worker does, perhaps with a crash after one of its commits.
+pub fn guarded_command(
+    memory: &Memory,
+    working: &mut Working<Memory>,
+    meta: &CommandMeta,
+    guard: &Guard,
+    command: Command,
+    crash_after: Option<usize>,
+) -> CommandOutcome {
+    let begin = |working: &mut Working<Memory>| match judge_guard(working, meta, guard).unwrap() {
+        Guarded::Apply => Ok(apply_command(working, meta, command.clone()).unwrap()),
+        Guarded::Refused(outcome) => Ok(CommandProgress::Done(outcome)),
+        Guarded::Answered(outcome) => Err(outcome),
+    };
+    let mut progress = match begin(working) {
+        Ok(progress) => progress,
+        Err(outcome) => return outcome,
+    };
+    for commits in 0.. {
+        match progress {
+            CommandProgress::Done(outcome) => {
+                remember_outcome(working, meta, guard, &outcome).unwrap();
+                memory.commit(working.take_changes(meta.seq));
+                return outcome;
+            }
+            CommandProgress::More(remaining) => {
+                memory.commit(working.take_changes(Seq(meta.seq.0 - 1)));
+                if crash_after == Some(commits) {
+                    let changes_per_commit = working.changes_per_commit();
+                    let limits = WorkingLimits {
+                        changes_per_commit,
+                        ..WorkingLimits::default()
+                    };
+                    *working = Working::new(memory.clone(), limits);
+                    progress = begin(working).expect("not answered before it is done");
+                } else {
+                    progress = go_on(working, meta, remaining).unwrap();
+                }
+            }
+        }
+    }
+    unreachable!("a command ends")
 }

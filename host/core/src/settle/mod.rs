@@ -6,11 +6,13 @@
 
 mod commands;
 mod group;
+mod guarded;
 #[cfg(test)]
 mod large_tests;
 mod members;
 #[cfg(test)]
 mod memory;
+mod rule_commands;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use commands::{CommandMeta, CommandProgress, Remaining, apply_command, go_on};
+pub use guarded::{Guarded, answered_before, judge_guard, remember_outcome};
 
 use crate::admit::Admission;
 use crate::alert::{Event, Status};
@@ -71,7 +74,7 @@ impl RuleBook {
             .filter(Rule::live)
             .map(|rule| Arc::new(LiveRule::new(rule)))
             .collect();
-        rules.sort_by_key(|live| (std::cmp::Reverse(live.rule.draft.priority), live.rule.created_seq));
+        rules.sort_by(|one, other| one.rule.compare_turn(&other.rule));
         let positions = rules
             .iter()
             .enumerate()

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::memory::Memory;
+use super::memory::{Memory, command};
 use super::*;
 use crate::admit::{Dedup, admit};
 use crate::alert::{Alert, Severity};
@@ -116,6 +116,7 @@ pub fn run(rule: &LiveRule, lines: &[&str], batch: usize) -> Memory {
                 records: 2,
                 bytes: 10_000,
             },
+            ..WorkingLimits::default()
         },
     );
     for (number, lines) in lines.chunks(batch).enumerate() {
@@ -355,36 +356,6 @@ fn names_follow_the_members() {
         ],
         &["g OPS-1 - on a,b firing low Visible [a b]"],
     );
-}
-
-/// Applies a command step by step, as the worker does; a crash after so many commits loses what is in memory, and the
-/// command is applied again.
-pub fn command(
-    memory: &Memory,
-    working: &mut Working<Memory>,
-    meta: &CommandMeta,
-    command: Command,
-    crash_after: Option<usize>,
-) -> CommandOutcome {
-    let mut progress = apply_command(working, meta, command.clone()).unwrap();
-    for commits in 0.. {
-        match progress {
-            CommandProgress::Done(outcome) => {
-                memory.commit(working.take_changes(meta.seq));
-                return outcome;
-            }
-            CommandProgress::More(remaining) => {
-                memory.commit(working.take_changes(Seq(meta.seq.0 - 1)));
-                if crash_after == Some(commits) {
-                    *working = Working::new(memory.clone(), WorkingLimits::default());
-                    progress = apply_command(working, meta, command.clone()).unwrap();
-                } else {
-                    progress = go_on(working, meta, remaining).unwrap();
-                }
-            }
-        }
-    }
-    unreachable!("a command ends")
 }
 
 #[test]

@@ -2,16 +2,18 @@
 
 use bincode::config::{Configuration, Limit, standard};
 use bincode::{BorrowDecode, Encode};
-use donjon_core::command::Command;
+use donjon_core::command::{Command, Guard};
 use donjon_core::{EventId, Seq, TenantId, Timestamp};
 
 use super::entry::{Entry, EntryBody, NewEntry};
 use super::error::JournalError;
 use crate::limits::MAX_ENTRY_BYTES;
-use crate::record::CommandV1;
+use crate::record::{CommandV1, GuardV1};
 
-/// The version of entries that is written.
-pub(super) const ENTRY_VERSION: u16 = 1;
+/// The version of entries that is written. Version 2 has variants that version 1 has not, and is the same for the rest.
+pub(super) const ENTRY_VERSION: u16 = 2;
+/// The oldest version of entries that is read.
+pub(super) const OLDEST_ENTRY_VERSION: u16 = 1;
 
 #[derive(Encode, BorrowDecode)]
 struct EntryV1<'a> {
@@ -39,6 +41,12 @@ enum BodyV1<'a> {
         reason: &'a str,
         raw: &'a [u8],
     },
+    /// Since version 2.
+    GuardedCommand {
+        actor: &'a str,
+        guard: GuardV1<'a>,
+        command: CommandV1<'a>,
+    },
 }
 
 fn config() -> Configuration<bincode::config::LittleEndian, bincode::config::Varint, Limit<MAX_ENTRY_BYTES>> {
@@ -61,8 +69,13 @@ pub(super) fn encode(entry: &NewEntry, accepted: Timestamp, out: &mut Vec<u8>) -
             document,
             id_generated: *id_generated,
         },
-        EntryBody::Command { actor, command } => BodyV1::Command {
+        EntryBody::Command { actor, guard, command } if *guard == Guard::default() => BodyV1::Command {
             actor,
+            command: CommandV1::from(command),
+        },
+        EntryBody::Command { actor, guard, command } => BodyV1::GuardedCommand {
+            actor,
+            guard: GuardV1::from(guard),
             command: CommandV1::from(command),
         },
         EntryBody::DeadLetter { provider, reason, raw } => BodyV1::DeadLetter { provider, reason, raw },
@@ -86,12 +99,13 @@ pub(super) fn encode(entry: &NewEntry, accepted: Timestamp, out: &mut Vec<u8>) -
     Ok(found)
 }
 
-/// How many bytes of an entry a command takes.
+/// How many bytes of an entry a command takes, with what guards it.
 #[must_use]
-pub fn command_bytes(command: &Command) -> usize {
+pub fn command_bytes(guard: &Guard, command: &Command) -> usize {
     let mut counted = Counted(0);
+    let both = (GuardV1::from(guard), CommandV1::from(command));
     // Counting has no limit and cannot fail.
-    let _ = bincode::encode_into_std_write(CommandV1::from(command), &mut counted, standard());
+    let _ = bincode::encode_into_std_write(both, &mut counted, standard());
     counted.0
 }
 
@@ -136,6 +150,12 @@ pub(super) fn decode(bytes: &[u8], seq: Seq, like: Option<&TenantId>) -> Result<
         },
         BodyV1::Command { actor, command } => EntryBody::Command {
             actor: actor.to_owned(),
+            guard: Guard::default(),
+            command: Command::try_from(command).map_err(|error| failed(error.to_string()))?,
+        },
+        BodyV1::GuardedCommand { actor, guard, command } => EntryBody::Command {
+            actor: actor.to_owned(),
+            guard: Guard::from(guard),
             command: Command::try_from(command).map_err(|error| failed(error.to_string()))?,
         },
         BodyV1::DeadLetter { provider, reason, raw } => EntryBody::DeadLetter {

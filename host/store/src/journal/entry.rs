@@ -1,6 +1,6 @@
 //! Entries of the journal as the rest of the house sees them. Knows no bytes.
 
-use donjon_core::command::Command;
+use donjon_core::command::{Command, Guard};
 use donjon_core::{EventId, Seq, TenantId, Timestamp};
 
 /// One entry.
@@ -48,6 +48,8 @@ pub enum EntryBody {
     Command {
         /// Who.
         actor: String,
+        /// When it is applied.
+        guard: Guard,
         /// What.
         command: Command,
     },

@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use donjon_core::Seq;
 
 use super::block::{self, BlockHeader};
-use super::codec::ENTRY_VERSION;
+use super::codec::{ENTRY_VERSION, OLDEST_ENTRY_VERSION};
 use super::damage::{Damage, DamageKind};
 use super::error::JournalError;
 use super::segment::{self, HEADER_LEN, HeaderCheck, Segment};
@@ -119,7 +119,7 @@ pub(super) fn scan(segment: &Segment, depth: Depth, bound: Seq) -> Result<Scan, 
         };
         let Some(block) = found else { break };
         at = block.end_offset();
-        if block.header.entry_version != ENTRY_VERSION {
+        if !(OLDEST_ENTRY_VERSION..=ENTRY_VERSION).contains(&block.header.entry_version) {
             return Err(unknown(u32::from(block.header.entry_version)));
         }
         if block.header.first_seq < expected || block.header.last_seq() > bound {

@@ -3,6 +3,7 @@
 
 use donjon_core::batch::{KvValue, Scalar};
 use donjon_core::branch_set::BranchSet;
+use donjon_core::command::{AppliedRule, CommandOutcome, RuleChange};
 use donjon_core::incident::PlaceholderValues;
 use donjon_core::limits::*;
 use donjon_core::outbox::{IncidentAction, OutboxRecord, OutboxWindow};
@@ -144,6 +145,20 @@ fn queues(draw: &mut Draw) {
     letter.reason = full(draw, MAX_ERROR_TEXT_BYTES);
     letter.provider = full(draw, MAX_NAME_BYTES);
     check(&letter, records::DEAD_LETTER);
+    let applied = AppliedRule {
+        id: RuleId::from(full(draw, MAX_STATED_RULE_ID_BYTES)),
+        version: u32::MAX,
+        change: RuleChange::Unchanged,
+    };
+    let why = full(draw, MAX_ERROR_TEXT_BYTES);
+    for outcome in [
+        CommandOutcome::RulesApplied(vec![applied; MAX_RULES_PER_COMMAND]),
+        CommandOutcome::NotStorable { why },
+    ] {
+        let mut remembered = draw.remembered_command();
+        remembered.outcome = outcome;
+        check(&remembered, records::REMEMBERED_COMMAND);
+    }
     let value = KvValue {
         bytes: vec![7; 64 * 1024],
         expires: draw.maybe(Draw::time),

@@ -3,6 +3,7 @@
 
 use donjon_core::alert::{Severity, Status};
 use donjon_core::batch::OnMissingGroup;
+use donjon_core::command::RuleChange;
 use donjon_core::incident::{IncidentStatus, NameOrigin, Visibility};
 use donjon_core::outbox::IncidentAction;
 use donjon_core::rule::{CreateOn, ResolveOn};
@@ -81,6 +82,12 @@ codes!(resolve_on, ResolveOn, "resolve_on", {
 codes!(on_missing_group, OnMissingGroup, "on_missing_group", {
     OnMissingGroup::None = 0,
     OnMissingGroup::Skip = 1,
+});
+
+codes!(rule_change, RuleChange, "change of a rule", {
+    RuleChange::Created = 0,
+    RuleChange::Changed = 1,
+    RuleChange::Unchanged = 2,
 });
 
 codes!(incident_action, IncidentAction, "incident action", {

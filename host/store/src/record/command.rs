@@ -1,7 +1,7 @@
-//! The stored form of commands: part of journal entries, where the block says the version.
+//! The stored form of commands and of what guards them: part of journal entries, where the block says the version.
 
 use bincode::{BorrowDecode, Encode};
-use donjon_core::command::Command;
+use donjon_core::command::{Command, CommandKey, Condition, Guard, RuleIs};
 use donjon_core::rule::RuleDraft;
 use donjon_core::{IncidentId, Seq};
 
@@ -18,6 +18,78 @@ pub(crate) enum CommandV1<'a> {
     ConfirmIncident { incident: [u8; 16] },
     DismissDeadLetters { seqs: Option<Vec<u64>> },
     Rejudge { from: u64, to: u64, all: bool },
+    ApplyRules { rules: Vec<(&'a str, RuleDraftV1<'a>)> },
+}
+
+/// Beside a command, never around one: bytes cannot nest it.
+#[derive(Encode, BorrowDecode)]
+pub(crate) struct GuardV1<'a> {
+    once: Option<CommandKeyV1>,
+    only_if: Option<ConditionV1<'a>>,
+}
+
+/// Also part of remembered commands (`remembered.rs`): the two are frozen together.
+#[derive(Clone, Copy, Encode, BorrowDecode)]
+pub(super) struct CommandKeyV1 {
+    key: [u8; 32],
+    request: [u8; 32],
+}
+
+/// Variants are stored by their position: new ones go to the end.
+#[derive(Encode, BorrowDecode)]
+enum ConditionV1<'a> {
+    RulePresent { id: &'a str },
+    RuleAbsent { id: &'a str },
+    RuleOneOf { id: &'a str, versions: Vec<u32> },
+    RulesVersion(u64),
+}
+
+impl From<CommandKey> for CommandKeyV1 {
+    fn from(CommandKey { key, request }: CommandKey) -> Self {
+        CommandKeyV1 { key, request }
+    }
+}
+
+impl From<CommandKeyV1> for CommandKey {
+    fn from(CommandKeyV1 { key, request }: CommandKeyV1) -> Self {
+        CommandKey { key, request }
+    }
+}
+
+impl<'a> From<&'a Guard> for GuardV1<'a> {
+    fn from(guard: &'a Guard) -> Self {
+        let condition = |condition: &'a Condition| match condition {
+            Condition::RulesVersion(version) => ConditionV1::RulesVersion(*version),
+            Condition::Rule { id, is } => match is {
+                RuleIs::Present => ConditionV1::RulePresent { id: id.as_str() },
+                RuleIs::Absent => ConditionV1::RuleAbsent { id: id.as_str() },
+                RuleIs::OneOf(versions) => ConditionV1::RuleOneOf {
+                    id: id.as_str(),
+                    versions: versions.clone(),
+                },
+            },
+        };
+        GuardV1 {
+            once: guard.once.map(CommandKeyV1::from),
+            only_if: guard.only_if.as_ref().map(condition),
+        }
+    }
+}
+
+impl From<GuardV1<'_>> for Guard {
+    fn from(twin: GuardV1<'_>) -> Self {
+        let rule = |id: &str, is| Condition::Rule { id: id.into(), is };
+        let condition = |condition| match condition {
+            ConditionV1::RulePresent { id } => rule(id, RuleIs::Present),
+            ConditionV1::RuleAbsent { id } => rule(id, RuleIs::Absent),
+            ConditionV1::RuleOneOf { id, versions } => rule(id, RuleIs::OneOf(versions)),
+            ConditionV1::RulesVersion(version) => Condition::RulesVersion(version),
+        };
+        Guard {
+            once: twin.once.map(CommandKey::from),
+            only_if: twin.only_if.map(condition),
+        }
+    }
 }
 
 impl<'a> From<&'a Command> for CommandV1<'a> {
@@ -42,6 +114,12 @@ impl<'a> From<&'a Command> for CommandV1<'a> {
                 from: from.0,
                 to: to.0,
                 all: *all,
+            },
+            Command::ApplyRules { rules } => CommandV1::ApplyRules {
+                rules: rules
+                    .iter()
+                    .map(|(id, draft)| (id.as_str(), RuleDraftV1::from(draft)))
+                    .collect(),
             },
         }
     }
@@ -74,6 +152,12 @@ impl TryFrom<CommandV1<'_>> for Command {
                 from: Seq(from),
                 to: Seq(to),
                 all,
+            },
+            CommandV1::ApplyRules { rules } => Command::ApplyRules {
+                rules: rules
+                    .into_iter()
+                    .map(|(id, draft)| Ok((id.into(), RuleDraft::try_from(draft)?)))
+                    .collect::<Result<_, RecordError>>()?,
             },
         })
     }

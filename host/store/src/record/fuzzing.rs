@@ -6,13 +6,13 @@ use std::fmt::Debug;
 use donjon_core::AlertState;
 use donjon_core::Incident;
 use donjon_core::batch::KvValue;
-use donjon_core::command::DeadLetter;
+use donjon_core::command::{DeadLetter, RememberedCommand};
 use donjon_core::incident::Link;
 use donjon_core::outbox::OutboxRecord;
 use donjon_core::rule::{Rule, RuleStats};
 use donjon_core::state::{HistoryChunk, TenantState};
 
-use super::{GroupHead, Kind, MAGIC, Meta, Stored, checksum};
+use super::{GroupHead, Kind, MAGIC, Meta, RememberedKey, Stored, checksum};
 
 /// A record: the first byte of `data` says of which kind, the second of which version, the rest is its body.
 ///
@@ -23,7 +23,7 @@ pub fn record(data: &[u8]) {
         return;
     };
     let version = u16::from(version % 4);
-    match which % 12 {
+    match which % 14 {
         0 => check::<AlertState>(Kind::AlertState, version, body),
         1 => check::<HistoryChunk>(Kind::HistoryChunk, version, body),
         2 => check::<Incident>(Kind::Incident, version, body),
@@ -35,7 +35,9 @@ pub fn record(data: &[u8]) {
         8 => check::<DeadLetter>(Kind::DeadLetter, version, body),
         9 => check::<GroupHead>(Kind::GroupHead, version, body),
         10 => check::<Meta>(Kind::Meta, version, body),
-        _ => check::<KvValue>(Kind::KvValue, version, body),
+        11 => check::<KvValue>(Kind::KvValue, version, body),
+        12 => check::<RememberedCommand>(Kind::RememberedCommand, version, body),
+        _ => check::<RememberedKey>(Kind::RememberedKey, version, body),
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod fuzzing;
 mod incident;
 mod link;
 mod outbox;
+mod remembered;
 mod rule;
 mod small;
 #[cfg(test)]
@@ -26,8 +27,9 @@ use bincode::enc::Encode;
 use crate::limits::MAX_RECORD_BYTES;
 
 pub(crate) use alert::head as alert_head;
-pub(crate) use command::CommandV1;
+pub(crate) use command::{CommandV1, GuardV1};
 pub(crate) use link::head as link_head;
+pub(crate) use remembered::RememberedKey;
 pub(crate) use small::{GroupHead, Meta};
 
 /// First byte of every envelope.
@@ -52,6 +54,8 @@ pub enum Kind {
     Outbox = 10,
     DeadLetter = 11,
     KvValue = 12,
+    RememberedCommand = 13,
+    RememberedKey = 14,
 }
 
 /// A record could not be encoded or decoded.

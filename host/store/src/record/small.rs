@@ -10,7 +10,7 @@ use super::{Kind, RecordError, stored};
 
 stored!(Meta, Kind::Meta, reads { 1 => MetaV1, 2 => MetaV2 }, writes 2 => MetaV2);
 stored!(GroupHead, Kind::GroupHead, reads { 1 => GroupHeadV1 }, writes 1 => GroupHeadV1);
-stored!(TenantState, Kind::TenantState, reads { 1 => TenantStateV1 }, writes 1 => TenantStateV1);
+stored!(TenantState, Kind::TenantState, reads { 1 => TenantStateV1, 2 => TenantStateV2 }, writes 2 => TenantStateV2);
 stored!(DeadLetter, Kind::DeadLetter, reads { 1 => DeadLetterV1 }, writes 1 => DeadLetterV1);
 stored!(KvValue, Kind::KvValue, reads { 1 => KvValueV1 }, writes 1 => KvValueV1);
 
@@ -46,11 +46,21 @@ struct GroupHeadV1 {
     incident: [u8; 16],
 }
 
+/// Before commands were given with keys.
 #[derive(Encode, BorrowDecode)]
 struct TenantStateV1 {
     last_running_number: u64,
     offered: u64,
     rules_version: u64,
+}
+
+#[derive(Encode, BorrowDecode)]
+struct TenantStateV2 {
+    last_running_number: u64,
+    offered: u64,
+    rules_version: u64,
+    keys_forgotten: u64,
+    keys_used: u64,
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -111,12 +121,14 @@ impl TryFrom<GroupHeadV1> for GroupHead {
     }
 }
 
-impl From<&TenantState> for TenantStateV1 {
+impl From<&TenantState> for TenantStateV2 {
     fn from(state: &TenantState) -> Self {
-        TenantStateV1 {
+        TenantStateV2 {
             last_running_number: state.last_running_number,
             offered: state.offered,
             rules_version: state.rules_version,
+            keys_forgotten: state.keys_forgotten,
+            keys_used: state.keys_used,
         }
     }
 }
@@ -129,6 +141,21 @@ impl TryFrom<TenantStateV1> for TenantState {
             last_running_number: twin.last_running_number,
             offered: twin.offered,
             rules_version: twin.rules_version,
+            ..TenantState::default()
+        })
+    }
+}
+
+impl TryFrom<TenantStateV2> for TenantState {
+    type Error = RecordError;
+
+    fn try_from(twin: TenantStateV2) -> Result<Self, RecordError> {
+        Ok(TenantState {
+            last_running_number: twin.last_running_number,
+            offered: twin.offered,
+            rules_version: twin.rules_version,
+            keys_forgotten: twin.keys_forgotten,
+            keys_used: twin.keys_used,
         })
     }
 }

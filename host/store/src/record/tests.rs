@@ -8,7 +8,7 @@ use super::*;
 use crate::testing::Draw;
 use donjon_core::AlertState;
 use donjon_core::batch::KvValue;
-use donjon_core::command::Command;
+use donjon_core::command::{Command, Guard};
 use donjon_core::state::TenantState;
 
 #[track_caller]
@@ -34,16 +34,22 @@ proptest! {
         check(&draw.outbox_record(seq));
         check(&draw.dead_letter());
         check(&draw.kv_value());
+        check(&draw.remembered_command());
+        check(&RememberedKey(draw.remembered_command().key.key));
         check(&GroupHead(draw.incident_id()));
         check(&Meta { applied: donjon_core::Seq(draw.u64()), outbox_from: donjon_core::Seq(draw.u64()) });
     }
 
     #[test]
     fn every_command_decodes_to_what_was_encoded(seed: u64) {
-        let command = Draw::new(seed).command();
+        let mut draw = Draw::new(seed);
+        let (command, guard) = (draw.command(), draw.guard());
         let bytes = bincode::encode_to_vec(CommandV1::from(&command), config()).unwrap();
         let (twin, _): (CommandV1<'_>, usize) = bincode::borrow_decode_from_slice(&bytes, config()).unwrap();
         prop_assert_eq!(Command::try_from(twin).unwrap(), command);
+        let bytes = bincode::encode_to_vec(GuardV1::from(&guard), config()).unwrap();
+        let (twin, _): (GuardV1<'_>, usize) = bincode::borrow_decode_from_slice(&bytes, config()).unwrap();
+        prop_assert_eq!(Guard::from(twin), guard);
     }
 
     #[test]
@@ -85,19 +91,19 @@ fn a_forged_length_is_an_error_and_not_an_allocation() {
 
 #[test]
 fn an_unknown_version_is_refused_by_name() {
-    let bytes = seal(Kind::TenantState, 2, &[0u64; 3]).unwrap();
+    let bytes = seal(Kind::TenantState, 9, &[0u64; 3]).unwrap();
     let error = TenantState::from_bytes(&bytes).unwrap_err();
     assert_eq!(
         error,
         RecordError::Version {
             kind: Kind::TenantState,
-            found: 2
+            found: 9
         }
     );
     assert!(
         error
             .to_string()
-            .ends_with("run the version of donjon that wrote it: 2"),
+            .ends_with("run the version of donjon that wrote it: 9"),
         "{error}"
     );
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use donjon_core::AlertState;
 use donjon_core::batch::KvValue;
-use donjon_core::command::DeadLetter;
+use donjon_core::command::{DeadLetter, RememberedCommand};
 use donjon_core::incident::{Incident, Link};
 use donjon_core::outbox::OutboxRecord;
 use donjon_core::rule::{Rule, RuleStats};
 use donjon_core::state::TenantState;
 
 use super::{Disk, Effect, Ending, Sabotage, SimulatedDisk};
-use crate::record::{Meta, Stored};
+use crate::record::{Meta, RememberedKey, Stored};
 use crate::state::State;
 use crate::state::keys::{self, Space};
 use crate::state::kv::{Kv, KvBatch, KvError, Order, Page, Pair};
@@ -60,6 +60,8 @@ pub fn describe(key: &[u8], value: &[u8]) -> String {
         Some(Space::Tenant) => record::<TenantState>(value),
         Some(Space::Outbox) => record::<OutboxRecord>(value),
         Some(Space::DeadLetter) => record::<DeadLetter>(value),
+        Some(Space::RememberedCommand) => record::<RememberedCommand>(value),
+        Some(Space::RememberedKey) => record::<RememberedKey>(value),
         Some(Space::PluginKv) => record::<KvValue>(value),
         _ => None,
     };

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use donjon_core::state::WriteSet;
+use donjon_core::state::{StateView, WriteSet};
 use donjon_core::{Seq, TenantId};
 
 use super::keys;
@@ -21,22 +21,13 @@ impl DeadLetterBook {
         self.0.clear();
     }
 
-    /// Puts a write set's changes of dead letters into its batch. "All of them" are those committed before: a write set
-    /// does not say which of its own came first, and a letter too many is better than one that nobody saw.
+    /// Puts a write set's changes of dead letters into its batch.
     pub(super) fn apply(
         &mut self,
         write: &WriteSet,
         state: &StateReader,
         writes: &mut Writes,
     ) -> Result<(), BatchError> {
-        for (tenant, seqs) in &write.dismissed {
-            let book = self.of(tenant, state)?;
-            if seqs.is_none() {
-                for seq in std::mem::take(book) {
-                    writes.batch.remove(keys::dead_letter(tenant, seq));
-                }
-            }
-        }
         for (tenant, seq, letter) in &write.dead_letters {
             self.of(tenant, state)?.insert(*seq);
             let key = keys::dead_letter(tenant, *seq);
@@ -44,7 +35,7 @@ impl DeadLetterBook {
         }
         for (tenant, seqs) in &write.dismissed {
             let book = self.of(tenant, state)?;
-            for seq in seqs.iter().flatten() {
+            for seq in seqs {
                 book.remove(seq);
                 writes.batch.remove(keys::dead_letter(tenant, *seq));
             }

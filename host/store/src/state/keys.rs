@@ -32,12 +32,16 @@ pub(crate) enum Space {
     NumberedOutbox = b'o',
     Outbox = b'e',
     DeadLetter = b'd',
+    /// What became of a command, by the digest of its key.
+    RememberedCommand = b'c',
+    /// The digests of keys in the order of their use.
+    RememberedKey = b'n',
     PluginKv = b'k',
 }
 
 #[cfg(feature = "simulation")]
 impl Space {
-    const ALL: [Space; 14] = [
+    const ALL: [Space; 16] = [
         Space::Meta,
         Space::Alert,
         Space::History,
@@ -51,6 +55,8 @@ impl Space {
         Space::Tenant,
         Space::Outbox,
         Space::DeadLetter,
+        Space::RememberedCommand,
+        Space::RememberedKey,
         Space::PluginKv,
     ];
 
@@ -206,6 +212,18 @@ pub(super) fn dead_letter(tenant: &TenantId, seq: Seq) -> Vec<u8> {
 /// The position at the end of a `dead_letter` key.
 pub(super) fn seq_of_dead_letter(key: &[u8]) -> Option<Seq> {
     key.last_chunk().map(|bytes| Seq(u64::from_be_bytes(*bytes)))
+}
+
+pub(super) fn remembered_command(tenant: &TenantId, digest: &[u8; 32]) -> Vec<u8> {
+    let mut key = of_tenant(Space::RememberedCommand, tenant);
+    key.extend_from_slice(digest);
+    key
+}
+
+pub(super) fn remembered_key(tenant: &TenantId, number: u64) -> Vec<u8> {
+    let mut key = of_tenant(Space::RememberedKey, tenant);
+    key.extend_from_slice(&number.to_be_bytes());
+    key
 }
 
 /// The beginning of all keys of a plugin. What follows is the plugin's own key as it is: prefixes of it are prefixes.

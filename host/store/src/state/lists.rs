@@ -78,7 +78,8 @@ impl StateReader {
         })
     }
 
-    /// The rules of a tenant that are not deleted, in the order of their creation: who they are.
+    /// The rules of a tenant that are not deleted, in the order of their creation: who they are. Of those that one command
+    /// created, keys are in the order of identifiers, and the first one offered comes first.
     ///
     /// # Errors
     /// As `applied`.

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use donjon_core::batch::KvValue;
+use donjon_core::command::RememberedCommand;
 use donjon_core::incident::{Incident, Link, Member};
 use donjon_core::outbox::{OutboxRecord, OutboxWindow};
 use donjon_core::rule::{Rule, RuleStats};
@@ -14,7 +15,7 @@ use super::keys::{self, Space};
 use super::kv::{Kv, KvError, Order, Page, Pair, successor};
 use super::lists::Progress;
 use crate::limits::SCAN_PIECE;
-use crate::record::{GroupHead, Meta, RecordError, Stored};
+use crate::record::{GroupHead, Meta, RecordError, RememberedKey, Stored};
 
 /// Reads committed state. Cheap to clone, one for each thread.
 #[derive(Clone)]
@@ -304,16 +305,6 @@ impl StateReader {
         Ok(self.kv.dump()?)
     }
 
-    /// The positions of all dead letters of a tenant.
-    pub(super) fn dead_letter_seqs(&self, tenant: &TenantId) -> Result<Vec<Seq>, StateError> {
-        let mut seqs = Vec::new();
-        self.scan(&keys::of_tenant(Space::DeadLetter, tenant), |key, _| {
-            seqs.extend(keys::seq_of_dead_letter(key));
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(seqs)
-    }
-
     fn meta(&self) -> Result<Meta, StateError> {
         Ok(self.record("cursor", &keys::meta())?.unwrap_or_default())
     }
@@ -450,7 +441,7 @@ impl StateView for StateReader {
             rules.push(decode("rule", bytes)?);
             Ok(ControlFlow::Continue(()))
         })?;
-        rules.sort_by_key(|rule| rule.created_seq);
+        rules.sort_by(Rule::compare_creation);
         Ok(rules)
     }
 
@@ -464,6 +455,24 @@ impl StateView for StateReader {
         Ok(self
             .record("tenant", &keys::of_tenant(Space::Tenant, tenant))?
             .unwrap_or_default())
+    }
+
+    fn dead_letter_seqs(&self, tenant: &TenantId) -> Result<Vec<Seq>, StateError> {
+        let mut seqs = Vec::new();
+        self.scan(&keys::of_tenant(Space::DeadLetter, tenant), |key, _| {
+            seqs.extend(keys::seq_of_dead_letter(key));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(seqs)
+    }
+
+    fn remembered_command(&self, tenant: &TenantId, key: &[u8; 32]) -> Result<Option<RememberedCommand>, StateError> {
+        self.record("remembered command", &keys::remembered_command(tenant, key))
+    }
+
+    fn remembered_key(&self, tenant: &TenantId, number: u64) -> Result<Option<[u8; 32]>, StateError> {
+        let key: Option<RememberedKey> = self.record("remembered key", &keys::remembered_key(tenant, number))?;
+        Ok(key.map(|key| key.0))
     }
 
     fn outbox_record(&self, tenant: &TenantId, window: OutboxWindow) -> Result<Option<OutboxRecord>, StateError> {

@@ -13,7 +13,7 @@ use super::keys::{self, Space};
 use super::kv::KvBatch;
 use super::reader::StateReader;
 use crate::limits::MAX_PLUGIN_KEY_BYTES;
-use crate::record::{GroupHead, Meta, RecordError, Stored};
+use crate::record::{GroupHead, Meta, RecordError, RememberedKey, Stored};
 
 /// A write set does not become a batch.
 #[derive(Debug)]
@@ -68,6 +68,7 @@ pub(super) fn batch(
         writes.put(key, counters, || format!("counters of tenant {tenant}"))?;
     }
     letters.apply(write, state, &mut writes)?;
+    put_remembered(write, &mut writes)?;
     put_plugin_kv(write, &mut writes)?;
     put_outbox(write, state, &mut writes)?;
     let meta = Meta {
@@ -129,6 +130,24 @@ fn put_rules(write: &WriteSet, writes: &mut Writes) -> Result<(), BatchError> {
     for (tenant, id, stats) in &write.rule_stats {
         let key = keys::rule(Space::RuleStats, tenant, id);
         writes.put(key, stats, || format!("counters of rule {id}"))?;
+    }
+    Ok(())
+}
+
+/// What is forgotten goes first: a key may be used again by the command that makes room.
+fn put_remembered(write: &WriteSet, writes: &mut Writes) -> Result<(), BatchError> {
+    for (tenant, gone) in &write.forgotten_keys {
+        writes.batch.remove(keys::remembered_key(tenant, gone.number));
+        if let Some(digest) = &gone.key {
+            writes.batch.remove(keys::remembered_command(tenant, digest));
+        }
+    }
+    for (tenant, known) in &write.remembered_commands {
+        let name = || format!("command under key {} of tenant {tenant}", known.number);
+        let digest = known.key.key;
+        writes.put(keys::remembered_command(tenant, &digest), known, name)?;
+        let key = keys::remembered_key(tenant, known.number);
+        writes.put(key, &RememberedKey(digest), name)?;
     }
     Ok(())
 }

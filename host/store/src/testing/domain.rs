@@ -4,14 +4,17 @@ use donjon_core::alert::{Severity, Status};
 use donjon_core::alert_state::{AlertState, StoredEvent};
 use donjon_core::batch::{KvValue, KvWrite, OnMissingGroup, Scalar};
 use donjon_core::branch_set::BranchSet;
-use donjon_core::command::{Command, DeadLetter};
+use donjon_core::command::{
+    AppliedRule, Command, CommandKey, CommandOutcome, Condition, DeadLetter, Guard, RememberedCommand, RuleChange,
+    RuleIs,
+};
 use donjon_core::digest::ContentDigest;
 use donjon_core::incident::{
     Explanation, Incident, IncidentStatus, Link, MemberView, Members, NameOrigin, PlaceholderValues, Visibility,
 };
 use donjon_core::outbox::{IncidentAction, OutboxRecord, OutboxWindow};
 use donjon_core::rule::{CreateOn, ResolveOn, Rule, RuleDraft, RuleError, RuleStats};
-use donjon_core::state::{HistoryChunk, TenantState, WriteSet};
+use donjon_core::state::{ForgottenKey, HistoryChunk, TenantState, WriteSet};
 use donjon_core::{EventId, Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId, Timestamp};
 
 use super::Draw;
@@ -235,6 +238,8 @@ impl Draw {
             last_running_number: self.u64(),
             offered: self.u64(),
             rules_version: self.u64(),
+            keys_forgotten: self.u64(),
+            keys_used: self.u64(),
         }
     }
 
@@ -275,8 +280,64 @@ impl Draw {
         }
     }
 
+    fn bytes32(&mut self) -> [u8; 32] {
+        let (a, b) = (self.bytes16(), self.bytes16());
+        std::array::from_fn(|at| if at < 16 { a[at] } else { b[at - 16] })
+    }
+
+    fn command_key(&mut self) -> CommandKey {
+        CommandKey {
+            key: self.bytes32(),
+            request: self.bytes32(),
+        }
+    }
+
+    pub(crate) fn guard(&mut self) -> Guard {
+        let is = match self.below(3) {
+            0 => RuleIs::Present,
+            1 => RuleIs::Absent,
+            _ => RuleIs::OneOf(self.list(Draw::u32)),
+        };
+        Guard {
+            once: self.maybe(Draw::command_key),
+            only_if: self.maybe(|draw| match draw.flag() {
+                true => Condition::RulesVersion(draw.u64()),
+                false => Condition::Rule { id: draw.rule_id(), is },
+            }),
+        }
+    }
+
+    pub(crate) fn remembered_command(&mut self) -> RememberedCommand {
+        let applied = |draw: &mut Draw| AppliedRule {
+            id: draw.rule_id(),
+            version: draw.u32(),
+            change: draw.one_of(&[RuleChange::Created, RuleChange::Changed, RuleChange::Unchanged]),
+        };
+        RememberedCommand {
+            key: self.command_key(),
+            number: self.below(20),
+            accepted: self.time(),
+            outcome: match self.below(11) {
+                0 => CommandOutcome::Applied,
+                1 => CommandOutcome::RuleStored {
+                    id: self.rule_id(),
+                    version: self.u32(),
+                },
+                2 => CommandOutcome::RulesApplied(self.list(applied)),
+                3 => CommandOutcome::ConditionFailed(self.u64()),
+                4 => CommandOutcome::KeyReused,
+                5 => CommandOutcome::RuleNotFound,
+                6 => CommandOutcome::RuleExists,
+                7 => CommandOutcome::IncidentNotFound,
+                8 => CommandOutcome::NotACandidate,
+                9 => CommandOutcome::Rejudged(self.u64()),
+                _ => CommandOutcome::NotStorable { why: self.text() },
+            },
+        }
+    }
+
     pub(crate) fn command(&mut self) -> Command {
-        match self.below(6) {
+        match self.below(8) {
             0 => Command::CreateRule {
                 id: self.rule_id(),
                 draft: Box::new(self.rule_draft()),
@@ -293,6 +354,14 @@ impl Draw {
             4 => Command::ConfirmIncident {
                 incident: self.incident_id(),
             },
+            5 => Command::Rejudge {
+                from: Seq(self.u64()),
+                to: Seq(self.u64()),
+                all: self.flag(),
+            },
+            6 => Command::ApplyRules {
+                rules: self.list(|draw| (draw.rule_id(), draw.rule_draft())),
+            },
             _ => Command::DismissDeadLetters {
                 seqs: self.maybe(|draw| draw.list(Draw::u64)),
             },
@@ -304,6 +373,7 @@ impl Draw {
         let body = match self.below(5) {
             0 => EntryBody::Command {
                 actor: self.text(),
+                guard: if self.flag() { self.guard() } else { Guard::default() },
                 command: self.command(),
             },
             1 => EntryBody::DeadLetter {
@@ -341,10 +411,18 @@ impl Draw {
             outbox: self.list(|draw| draw.outbox_record(applied)),
             dead_letters: self.list(|draw| (draw.tenant(), Seq(draw.below(20)), draw.dead_letter())),
             dismissed: if self.below(4) == 0 {
-                self.list(|draw| (draw.tenant(), draw.maybe(|draw| draw.list(|draw| Seq(draw.below(20))))))
+                self.list(|draw| (draw.tenant(), draw.list(|draw| Seq(draw.below(20)))))
             } else {
                 Vec::new()
             },
+            forgotten_keys: self.list(|draw| {
+                let gone = ForgottenKey {
+                    number: draw.below(20),
+                    key: draw.maybe(Draw::bytes32),
+                };
+                (draw.tenant(), gone)
+            }),
+            remembered_commands: self.list(|draw| (draw.tenant(), draw.remembered_command())),
             plugin_kv: self.list(|draw| {
                 let plugin = draw.one_of(&["rules", "dedup"]).to_owned();
                 (

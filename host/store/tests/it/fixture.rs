@@ -1,23 +1,51 @@
-//! A data directory as version 1 wrote it, opened for ever.
+//! Data directories as earlier versions wrote them, opened for ever.
 //!
-//! `tests/fixtures/store-v1` was written by the test below with `DONJON_WRITE_FIXTURE=1`; it is not written again. A
-//! change that makes this test fail makes the data of users unreadable.
+//! `tests/fixtures/store-vN` was written by the tests below with `DONJON_WRITE_FIXTURE=vN`; it is not written again. A
+//! change that makes these tests fail makes the data of users unreadable.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use donjon_core::state::StateView;
+use donjon_core::state::{StateView, TenantState, WriteSet};
 use donjon_core::{RuleId, Seq};
 use donjon_store::journal::JournalOptions;
-use donjon_store::{Checkpoints, DataDir, Entry, Journal, Reopened, State, StateOptions};
+use donjon_store::{Checkpoints, DataDir, Entry, Journal, NewEntry, Reopened, State, StateOptions};
 
-use crate::samples;
+use crate::{samples, samples_v2};
 
 const ENTRIES: u64 = 40;
 const APPLIED: u64 = 30;
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v1")
+/// What is in a fixture.
+struct Version {
+    name: &'static str,
+    entry: fn(u64) -> NewEntry,
+    write_set: fn(u64) -> WriteSet,
+    counters: fn(u64) -> TenantState,
+    /// The outbox up to there was numbered: it is forgotten, and clients are told so.
+    numbered_outbox: Seq,
+}
+
+const VERSION_1: Version = Version {
+    name: "v1",
+    entry: samples::entry,
+    write_set: samples::write_set,
+    counters: samples::counters,
+    numbered_outbox: Seq(APPLIED),
+};
+
+const VERSION_2: Version = Version {
+    name: "v2",
+    entry: samples_v2::entry,
+    write_set: samples_v2::write_set,
+    counters: samples_v2::counters,
+    numbered_outbox: Seq(0),
+};
+
+impl Version {
+    fn fixture(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/store-{}", self.name))
+    }
 }
 
 fn copy_dir(from: &Path, to: &Path) {
@@ -32,7 +60,9 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-fn write_fixture(dir: &Path) {
+fn write_fixture(version: &Version) {
+    let dir = version.fixture();
+    let dir = dir.as_path();
     let data = DataDir::open(dir).unwrap();
     let options = JournalOptions {
         block_entries: 7,
@@ -41,12 +71,12 @@ fn write_fixture(dir: &Path) {
     };
     let (mut journal, _) = Journal::open(data.journal(), options).unwrap();
     for n in 1..=ENTRIES {
-        journal.append(&[samples::entry(n)]).unwrap();
+        journal.append(&[(version.entry)(n)]).unwrap();
     }
     journal.sync().unwrap();
     let (state, _) = State::open(data.state(), StateOptions::default()).unwrap();
     for n in 1..=APPLIED {
-        state.commit(&samples::write_set(n)).unwrap();
+        state.commit(&(version.write_set)(n)).unwrap();
     }
     state.flush().unwrap();
     let mut checkpoints = Checkpoints::open(data.checkpoints()).unwrap();
@@ -57,26 +87,35 @@ fn write_fixture(dir: &Path) {
 
 #[test]
 fn a_data_directory_of_version_1_opens_with_everything_in_it() {
-    if std::env::var_os("DONJON_WRITE_FIXTURE").is_some() {
-        write_fixture(&fixture());
+    opens_with_everything_in_it(&VERSION_1);
+}
+
+#[test]
+fn a_data_directory_of_version_2_opens_with_everything_in_it() {
+    opens_with_everything_in_it(&VERSION_2);
+}
+
+fn opens_with_everything_in_it(version: &Version) {
+    if std::env::var("DONJON_WRITE_FIXTURE").is_ok_and(|name| name == version.name) {
+        write_fixture(version);
     }
     let temp = tempfile::tempdir().unwrap();
-    copy_dir(&fixture(), temp.path());
+    copy_dir(&version.fixture(), temp.path());
     let data = DataDir::open(temp.path()).unwrap();
-    check_journal(&data);
+    check_journal(version, &data);
     let (state, how) = State::open(data.state(), StateOptions::default()).unwrap();
     assert_eq!(how, Reopened::Existing);
-    check_state(&state);
+    check_state(version, &state);
     let restored = State::in_memory();
     let told = Checkpoints::open(data.checkpoints())
         .unwrap()
         .restore(&restored, Seq(0), |_| ())
         .unwrap();
     assert_eq!((told.applied, told.damaged.len()), (Some(Seq(APPLIED)), 0));
-    check_state(&restored);
+    check_state(version, &restored);
 }
 
-fn check_journal(data: &DataDir) {
+fn check_journal(version: &Version, data: &DataDir) {
     let (mut journal, report) = Journal::open(data.journal(), JournalOptions::default()).unwrap();
     assert_eq!(
         (report.last_seq, report.torn, report.damage),
@@ -85,7 +124,7 @@ fn check_journal(data: &DataDir) {
     assert!(report.segments > 1);
     let expected: Vec<Entry> = (1..=ENTRIES)
         .map(|n| {
-            let new = samples::entry(n);
+            let new = (version.entry)(n);
             Entry {
                 seq: Seq(n),
                 accepted: new.accepted,
@@ -98,12 +137,12 @@ fn check_journal(data: &DataDir) {
     assert_eq!(reader.read_from(Seq(0), 1000, usize::MAX).unwrap(), expected);
     assert_eq!(reader.get(Seq(17)).unwrap().as_ref(), expected.get(16));
     assert_eq!(reader.damage().0, 0);
-    journal.append(&[samples::entry(ENTRIES + 1)]).unwrap();
+    journal.append(&[(version.entry)(ENTRIES + 1)]).unwrap();
     journal.sync().unwrap();
     assert_eq!(reader.last_seq(), Seq(ENTRIES + 1));
 }
 
-fn check_state(state: &State) {
+fn check_state(version: &Version, state: &State) {
     let reader = state.reader();
     let tenant = samples::tenant();
     assert_eq!(reader.applied().unwrap(), Seq(APPLIED));
@@ -142,10 +181,11 @@ fn check_state(state: &State) {
         [samples::rule(u32::try_from(APPLIED).unwrap())]
     );
     assert_eq!(reader.rule_stats(&tenant, &rule).unwrap(), samples::stats(APPLIED));
-    assert_eq!(reader.tenant(&tenant).unwrap(), samples::counters(APPLIED));
-    // The outbox of then was numbered: it is forgotten, and clients are told so.
+    assert_eq!(reader.tenant(&tenant).unwrap(), (version.counters)(APPLIED));
+    check_remembered(version, state);
     let page = reader.outbox_after(&tenant, Seq(0), 100).unwrap();
-    assert_eq!((page.records, page.forgotten), (Vec::new(), Seq(APPLIED)));
+    let records = usize::from(version.numbered_outbox == Seq(0));
+    assert_eq!((page.records.len(), page.forgotten), (records, version.numbered_outbox));
     assert!(!reader.dump().unwrap().iter().any(|(key, _)| key.starts_with(b"o")));
     let letters: Vec<_> = (APPLIED - 4..=APPLIED)
         .rev()
@@ -157,8 +197,21 @@ fn check_state(state: &State) {
         reader.plugin_kv_get("rules", &key).unwrap(),
         Some(samples::plugin_value(APPLIED))
     );
-    state.commit(&samples::write_set(APPLIED + 1)).unwrap();
+    state.commit(&(version.write_set)(APPLIED + 1)).unwrap();
     state.flush().unwrap();
     let page = reader.outbox_after(&tenant, Seq(APPLIED), 100).unwrap();
-    assert_eq!((page.records.len(), page.forgotten), (1, Seq(APPLIED)));
+    assert_eq!((page.records.len(), page.forgotten), (1, version.numbered_outbox));
+}
+
+fn check_remembered(version: &Version, state: &State) {
+    let (reader, tenant) = (state.reader(), samples::tenant());
+    let counters = (version.counters)(APPLIED);
+    for number in 0..APPLIED + 1 {
+        let expected = samples_v2::remembered(number);
+        let is_known = (counters.keys_forgotten.max(1)..counters.keys_used).contains(&number);
+        let digest = reader.remembered_key(&tenant, number).unwrap();
+        assert_eq!(digest, is_known.then_some(expected.key.key), "key {number}");
+        let found = reader.remembered_command(&tenant, &expected.key.key).unwrap();
+        assert_eq!(found, is_known.then_some(expected), "key {number}");
+    }
 }

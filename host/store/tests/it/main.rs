@@ -6,3 +6,5 @@ mod fixture;
 mod kill;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod samples_v2;

@@ -4,7 +4,7 @@ use donjon_core::alert::{Severity, Status};
 use donjon_core::alert_state::StoredEvent;
 use donjon_core::batch::{KvValue, KvWrite, OnMissingGroup, Scalar};
 use donjon_core::branch_set::BranchSet;
-use donjon_core::command::{Command, DeadLetter};
+use donjon_core::command::{Command, DeadLetter, Guard};
 use donjon_core::digest::ContentDigest;
 use donjon_core::incident::{
     Explanation, Incident, IncidentStatus, Link, Members, NameOrigin, PlaceholderValues, Visibility,
@@ -34,11 +34,12 @@ fn group(n: u64) -> GroupKey {
     GroupKey::new(vec![format!("service-{n}"), "eu,west".to_owned()])
 }
 
-/// Every kind of entry in turn.
+/// Every kind of entry of version 1 in turn.
 pub fn entry(n: u64) -> NewEntry {
     let body = match n % 10 {
         0 => EntryBody::Command {
             actor: "ada".to_owned(),
+            guard: Guard::default(),
             command: Command::CreateRule {
                 id: RuleId::from("rule"),
                 draft: Box::new(draft(n)),
@@ -46,6 +47,7 @@ pub fn entry(n: u64) -> NewEntry {
         },
         1 => EntryBody::Command {
             actor: "grace".to_owned(),
+            guard: Guard::default(),
             command: Command::SetIncidentStatus {
                 incident: incident_id(n),
                 status: IncidentStatus::Resolved,
@@ -53,6 +55,7 @@ pub fn entry(n: u64) -> NewEntry {
         },
         2 => EntryBody::Command {
             actor: String::new(),
+            guard: Guard::default(),
             command: Command::DismissDeadLetters {
                 seqs: (n % 20 == 2).then(|| vec![n]),
             },
@@ -199,7 +202,7 @@ pub fn link(n: u64) -> Link {
     }
 }
 
-fn draft(n: u64) -> RuleDraft {
+pub fn draft(n: u64) -> RuleDraft {
     RuleDraft {
         name: format!("rule {n}"),
         condition: "severity == \"critical\" || service == \"db\"".to_owned(),
@@ -261,6 +264,7 @@ pub fn counters(n: u64) -> TenantState {
         last_running_number: n,
         offered: n * 3,
         rules_version: n / 5,
+        ..TenantState::default()
     }
 }
 
@@ -293,7 +297,7 @@ pub fn plugin_value(n: u64) -> KvValue {
     }
 }
 
-/// What applying entry `n` writes: every kind of record, some of them over those of earlier entries.
+/// What applying entry `n` writes: every kind of record of then, some of them over those of earlier entries.
 pub fn write_set(n: u64) -> WriteSet {
     WriteSet {
         applied: Seq(n),
@@ -307,7 +311,7 @@ pub fn write_set(n: u64) -> WriteSet {
         tenants: vec![(tenant(), counters(n))],
         outbox: vec![outbox(n)],
         dead_letters: vec![(tenant(), Seq(n), dead_letter(n))],
-        dismissed: vec![(tenant(), Some(vec![Seq(n.saturating_sub(5))]))],
+        dismissed: vec![(tenant(), vec![Seq(n.saturating_sub(5))])],
         plugin_kv: vec![
             (
                 "rules".to_owned(),
@@ -324,5 +328,6 @@ pub fn write_set(n: u64) -> WriteSet {
                 },
             ),
         ],
+        ..WriteSet::default()
     }
 }

@@ -3,7 +3,7 @@
 use donjon_core::batch::{KvValue, KvWrite};
 use donjon_core::limits::{OUTBOX_KEPT_WINDOWS, OUTBOX_WINDOW_ENTRIES};
 use donjon_core::outbox::{OutboxRecord, OutboxWindow};
-use donjon_core::state::WriteSet;
+use donjon_core::state::{StateView, WriteSet};
 use donjon_core::{Seq, TenantId};
 
 use super::super::*;
@@ -88,7 +88,7 @@ fn dead_letters_come_newest_first_and_are_dismissed() {
     };
     assert_eq!(seqs(10), [70_000, 256, 255, 1]);
     assert_eq!(seqs(2), [70_000, 256]);
-    let dismiss = |seqs: Option<Vec<Seq>>, new: Vec<_>| {
+    let dismiss = |seqs: Vec<Seq>, new: Vec<_>| {
         let dismissed = vec![(tenant(), seqs)];
         state
             .commit(&WriteSet {
@@ -98,9 +98,11 @@ fn dead_letters_come_newest_first_and_are_dismissed() {
             })
             .unwrap();
     };
-    dismiss(Some(vec![Seq(256), Seq(70_001), Seq(4)]), letters(&[70_001, 70_002]));
+    dismiss(vec![Seq(256), Seq(70_001), Seq(4)], letters(&[70_001, 70_002]));
     assert_eq!(seqs(10), [70_002, 70_000, 255, 1]);
-    dismiss(None, letters(&[80_000]));
+    let all = state.reader().dead_letter_seqs(&tenant()).unwrap();
+    assert_eq!(all, [Seq(1), Seq(255), Seq(70_000), Seq(70_002)]);
+    dismiss(all, letters(&[80_000]));
     assert_eq!(seqs(10), [80_000], "what came with the dismissal stays");
 }
 
@@ -196,7 +198,7 @@ fn the_oldest_dead_letters_are_forgotten_above_the_cap() {
         state
             .commit(&WriteSet {
                 dead_letters: letters.map(|seq| (tenant(), Seq(seq), letter.clone())).collect(),
-                dismissed: vec![(tenant(), Some(dismissed))],
+                dismissed: vec![(tenant(), dismissed)],
                 ..WriteSet::default()
             })
             .unwrap();
