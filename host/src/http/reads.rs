@@ -315,6 +315,8 @@ mod tests {
         let accepted: Vec<_> = (0..allowed + MAX_WAITING).map(|_| scan()).collect();
         wait_until(|| reads.waiting.all.available_permits() == 0).await;
         assert!(scan().await.unwrap().is_err(), "one too many");
+        // A permit is held a moment before its work begins.
+        wait_until(|| most.load(Ordering::SeqCst) >= allowed).await;
         go.store(true, Ordering::SeqCst);
         for one in accepted {
             assert!(one.await.unwrap().is_ok());

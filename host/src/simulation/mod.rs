@@ -166,9 +166,14 @@ fn found(sabotage: Sabotage) -> String {
 fn an_fsync_left_out_is_found() {
     let what = found(Sabotage::FsyncLeftOut);
     assert!(
-        ["is not any more", "was acknowledged", "taken for damage"]
-            .iter()
-            .any(|told| what.contains(told)),
+        [
+            "is not any more",
+            "was acknowledged",
+            "taken for damage",
+            "journal is damaged"
+        ]
+        .iter()
+        .any(|told| what.contains(told)),
         "{what}"
     );
 }
