@@ -26,6 +26,7 @@ mod kv;
 mod lanes;
 mod limits;
 mod log_gate;
+mod outcomes;
 mod pace;
 mod plugin;
 mod plugin_set;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use donjon_core::TenantId;
-use donjon_core::batch::{Batch, Column, Findings, KvWrite, Patch, RuleReport, RuleSpec, Wants};
+use donjon_core::batch::{Batch, Column, KvWrite, RuleReport, RuleSpec, Wants};
 
 use crate::answers::{self, Shape};
 use crate::calls::PluginCalls;
@@ -20,47 +20,12 @@ use crate::instance::{Blueprint, Instance};
 use crate::judge::{Judged, Patience, Trouble, judge};
 use crate::kv::as_list;
 use crate::lanes::{Lanes, Ready};
+pub use crate::outcomes::{CorrelateOutcome, EnrichOutcome};
 use crate::pace::Pace;
 use crate::running::Running;
 use crate::session::{Correlating, Enriching, RoleCall, Session};
 
 const BACKING_OFF: &str = "plugin is backing off";
-
-/// What a correlator made of a batch.
-#[derive(Debug, Default)]
-pub struct CorrelateOutcome {
-    /// Checked: positions lie inside the batch.
-    pub findings: Findings,
-    /// Alerts that go on without this plugin, with the reason, in the order of the batch.
-    pub failed: Vec<(usize, String)>,
-    /// Alerts for which a part of the answer was refused, with the reason; the rest of it counts. No failure: the same
-    /// answer would come again.
-    pub refused: Vec<(usize, String)>,
-    /// Whether circumstances are to blame for a failure, and not the alerts: the same call may succeed later.
-    pub may_pass: bool,
-    /// To be committed with the batch.
-    pub kv_writes: Vec<KvWrite>,
-    /// Parts of the answer that were out of range or over a limit.
-    pub dropped: u64,
-}
-
-/// What an enricher made of a batch.
-#[derive(Debug, Default)]
-pub struct EnrichOutcome {
-    /// Checked: positions lie inside the batch.
-    pub patches: Vec<Patch>,
-    /// Alerts that go on without this plugin, with the reason, in the order of the batch.
-    pub failed: Vec<(usize, String)>,
-    /// Alerts for which a part of the answer was refused, with the reason; the rest of it counts. No failure: the same
-    /// answer would come again.
-    pub refused: Vec<(usize, String)>,
-    /// Whether circumstances are to blame for a failure, and not the alerts: the same call may succeed later.
-    pub may_pass: bool,
-    /// To be committed with the batch.
-    pub kv_writes: Vec<KvWrite>,
-    /// Parts of the answer that were out of range or over a limit.
-    pub dropped: u64,
-}
 
 /// A running plugin. One call a copy at a time; others wait.
 pub struct Plugin {
