@@ -4,6 +4,7 @@
 
 mod check;
 mod progress;
+mod rejudged;
 mod size;
 mod thread;
 
@@ -24,6 +25,7 @@ use crate::disk_space::DiskSpace;
 use crate::telemetry::{Kind, Metrics};
 pub use check::JournalCheck;
 pub use progress::Progress;
+use rejudged::Rejudged;
 use size::{ItemSize, sizes_of};
 pub(crate) use thread::JournalThread;
 
@@ -307,6 +309,7 @@ impl Intake {
         };
         let thread = JournalThread {
             quiet_since: Seq(0),
+            rejudged: Rejudged::unknown_up_to(journal.reader().last_seq()),
             journal,
             requests,
             to_worker,

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use donjon_core::command::Command;
 use donjon_core::{Seq, Timestamp};
 use donjon_store::Day;
 use donjon_store::journal::{EntryBody, Journal, JournalError, NewEntry, freeable};
 
-use super::{Accepted, IntakeOptions, Item, Progress, Refused, Request, alerts_in, count_items};
+use super::{Accepted, IntakeOptions, Item, Progress, Refused, Rejudged, Request, alerts_in, count_items};
 use crate::clock::{Clock, ClockNews};
 use crate::disk_space::Line;
 use crate::telemetry::{Metrics, Stage};
@@ -39,6 +40,8 @@ pub(crate) struct JournalThread {
     pub(super) last_at: Timestamp,
     /// The next position when the journal was last looked after: the same again means that nothing came.
     pub(super) quiet_since: Seq,
+    /// What commands that judge again still need.
+    pub(super) rejudged: Rejudged,
 }
 
 impl JournalThread {
@@ -167,14 +170,15 @@ impl JournalThread {
     }
 
     /// Frees days below every cursor (I8): the worker's, as far as it survives a crash of the machine, and that of the
-    /// checkpoints, without which derived state could not be made again. Asks for a checkpoint where only that
-    /// keeps a day.
+    /// checkpoints, without which derived state could not be made again; and below what a command reads that a replay
+    /// from there comes to (I10). Asks for a checkpoint where only that keeps a day.
     pub(crate) fn free_old_days(&mut self) {
         let today = Day::of(self.clock.now());
         let (segments, policy) = (self.journal.reader().segments(), &self.options.retention);
         let (flushed, checkpointed) = (self.progress.flushed(), self.progress.checkpointed());
         let could = freeable(&segments, &[flushed], policy, today);
-        let days = freeable(&segments, &[flushed, checkpointed], policy, today);
+        let unread = self.rejudged.freeable_to(flushed.min(checkpointed));
+        let days = freeable(&segments, &[flushed, checkpointed, unread], policy, today);
         self.progress.set_checkpoint_wanted(days.len() < could.len());
         if days.is_empty() && !self.journal.has_unremoved() {
             return;
@@ -193,6 +197,7 @@ impl JournalThread {
             self.journal.go_back_to(at);
         }
         self.last_at = at;
+        self.keep_what_is_rejudged(&mut group);
         let entries: Vec<Vec<NewEntry>> = group.iter_mut().map(|request| entries_of(request, at)).collect();
         let first = match self.append(&mut group, entries) {
             Ok(Some(first)) => first,
@@ -219,6 +224,35 @@ impl JournalThread {
         }
         let accepted = acknowledge(group, first, at, &self.metrics);
         self.to_worker.send(accepted).is_ok()
+    }
+
+    /// Whether days would go if no command needed them.
+    #[cfg(test)]
+    pub(crate) fn keeps_days_for_commands(&mut self) -> bool {
+        let confirmed = self.progress.flushed().min(self.progress.checkpointed());
+        let unread = self.rejudged.freeable_to(confirmed);
+        let segments = self.journal.reader().segments();
+        let today = Day::of(self.clock.now());
+        let free = |cursors: &[Seq]| freeable(&segments, cursors, &self.options.retention, today).len();
+        free(&[confirmed, unread]) < free(&[confirmed])
+    }
+
+    /// A command that judges again says in the journal from where on there were documents, and keeps them: whenever it is
+    /// replayed, it reads neither more nor fewer than the first time. Noted before it is written: an entry whose sync
+    /// failed may be found at the next start.
+    fn keep_what_is_rejudged(&mut self, group: &mut [Request]) {
+        let there = self.journal.reader().first_seq();
+        let items = group.iter_mut().flat_map(|request| &mut request.items);
+        for (item, at) in items.zip(self.journal.next_seq().0..) {
+            if let Item::Command {
+                command: Command::Rejudge { from, .. },
+                ..
+            } = item
+            {
+                *from = there.max(*from);
+                self.rejudged.note(Seq(at), *from);
+            }
+        }
     }
 
     /// Writes the entries of a group, makes them durable, and gives the position of the first; none if nothing is left

@@ -113,7 +113,7 @@ fn whatever_goes_wrong_nothing_acknowledged_is_lost_and_a_replay_gives_the_same_
     let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
     println!(
         "{seeds} seeds: {} steps, {} entries, {} lives, {} faults met, {} requests refused, {} waited for, {} reloads, \
-         {} retries, {} checkpoints, {} entries freed, {} pairs compared, {} writes out of order, {} groups cut",
+         {} retries, {} checkpoints, {} entries freed, {} pairs compared, {} writes out of order, {} groups cut, {} times days kept, {} freed after they were judged again",
         sum(|tally| tally.steps),
         sum(|tally| tally.entries),
         sum(|tally| tally.lives),
@@ -127,6 +127,8 @@ fn whatever_goes_wrong_nothing_acknowledged_is_lost_and_a_replay_gives_the_same_
         sum(|tally| tally.pairs),
         sum(|tally| tally.reordered),
         sum(|tally| tally.cut_groups),
+        sum(|tally| tally.days_kept),
+        sum(|tally| tally.rejudged_then_freed),
     );
     // A simulation in which nothing happens proves nothing.
     if seeds >= SEEDS {
@@ -138,6 +140,7 @@ fn whatever_goes_wrong_nothing_acknowledged_is_lost_and_a_replay_gives_the_same_
         );
         assert!(sum(|tally| tally.reordered) > seeds / 10 && sum(|tally| tally.cut_groups) > seeds / 50);
         assert!(sum(|tally| tally.retries) > seeds / 2, "commands are sent again");
+        assert!(sum(|tally| tally.days_kept) > 0 && sum(|tally| tally.rejudged_then_freed) > 0);
         assert!(sum(|tally| tally.refused) > 0 && sum(|tally| tally.told) > seeds);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,7 +12,9 @@ use donjon_core::limits::{
     MAX_CHANGES_PER_COMMIT, MAX_ENRICHMENTS_PER_ALERT, MAX_ERROR_TEXT_BYTES, MAX_OPEN_LINKS_PER_ALERT, RECENT_EVENTS,
 };
 use donjon_core::{Seq, TenantId};
-use donjon_store::journal::{Entry, EntryBody, JournalReader};
+use donjon_store::journal::{
+    Durability, Entry, EntryBody, Journal, JournalError, JournalOptions, JournalReader, NewEntry,
+};
 use donjon_store::limits::{MAX_KEY_BYTES, MAX_RECORD_BYTES};
 use donjon_store::simulation::describe;
 use donjon_store::state::Dump;
@@ -104,8 +107,37 @@ pub fn answers_are_true(history: &History, ledger: &Ledger) -> Result<(), String
     Ok(())
 }
 
-/// Derived state of an undisturbed run over the same journal, with other batch borders.
-pub fn undisturbed(ground: &Ground, history: &History, journal: &JournalReader, batch: usize) -> Result<State, String> {
+/// A journal of everything that was ever durable: nothing of it was freed.
+fn whole_journal(history: &History, dir: &Path) -> Result<JournalReader, String> {
+    let options = JournalOptions {
+        durability: Durability::Buffered,
+        ..JournalOptions::default()
+    };
+    let failed = |error: JournalError| error.to_string();
+    let (mut journal, _) = Journal::open(dir, options).map_err(failed)?;
+    let mut run: Vec<NewEntry> = Vec::new();
+    for (seq, entry) in history {
+        if *seq != Seq(journal.next_seq().0 + run.len() as u64) {
+            journal.append(&std::mem::take(&mut run)).map_err(failed)?;
+            // Positions that a torn tail named were given to nothing.
+            journal.continue_after(Seq(seq.0 - 1));
+        }
+        run.push(NewEntry {
+            accepted: entry.accepted,
+            tenant: entry.tenant.clone(),
+            body: entry.body.clone(),
+        });
+    }
+    journal.append(&run).map_err(failed)?;
+    journal.sync().map_err(failed)?;
+    Ok(journal.reader())
+}
+
+/// Derived state of an undisturbed run over the same journal, with other batch borders. It has the days that were freed,
+/// and must come to the same all the same.
+pub fn undisturbed(ground: &Ground, history: &History, end: Seq, batch: usize) -> Result<State, String> {
+    let dir = tempfile::tempdir_in(ground.dir.path()).map_err(|error| error.to_string())?;
+    let journal = &whole_journal(history, dir.path())?;
     let state = Arc::new(State::in_memory());
     let (pending_kv, metrics) = (PendingKv::default(), Arc::new(Metrics::default()));
     let last = history.keys().next_back().copied().unwrap_or_default();
@@ -118,7 +150,7 @@ pub fn undisturbed(ground: &Ground, history: &History, journal: &JournalReader, 
         plugins: &Arc::new(ArcSwap::from_pointee(set)),
         metrics: &metrics,
         pending_kv,
-        replay_to: journal.last_seq(),
+        replay_to: end,
         max_batch_entries: batch,
         changes_per_commit: MAX_CHANGES_PER_COMMIT,
     };
@@ -139,6 +171,15 @@ fn read_back(entry: Entry) -> Result<Accepted, String> {
         Item::DeadLetter { reason, .. } if was_alert => Err(format!("entry {}: {reason}", accepted.seq)),
         _ => Ok(accepted),
     }
+}
+
+/// Commands that judged documents again from before a position.
+pub fn rejudged_before(history: &History, end: Seq) -> u64 {
+    let commands = history.values().filter(|entry| match &entry.body {
+        EntryBody::Command { command, .. } => matches!(command, Command::Rejudge { from, .. } if *from < end),
+        _ => false,
+    });
+    commands.count() as u64
 }
 
 /// Byte for byte: every pair, the outbox and the cursor included.

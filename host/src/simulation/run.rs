@@ -35,6 +35,10 @@ pub struct Tally {
     pub freed: u64,
     pub pairs: u64,
     pub dropped: u64,
+    /// Times that days stayed only because a command that judges again needed them.
+    pub days_kept: u64,
+    /// Commands that judge again and whose documents were freed since.
+    pub rejudged_then_freed: u64,
     /// Writes that a loss of power left behind one that it took.
     pub reordered: u64,
     /// Lives that began by cutting off a group that was never synced and of which some entries read.
@@ -60,6 +64,7 @@ enum Step {
     Clock,
     Fault,
     Surge,
+    Hindsight,
     Stall,
     Crash,
     Stop,
@@ -70,7 +75,7 @@ enum Step {
     Follow,
 }
 
-const STEPS: [(usize, Step); 15] = [
+const STEPS: [(usize, Step); 16] = [
     (260, Step::Send),
     (240, Step::Journal),
     (240, Step::Worker),
@@ -78,6 +83,7 @@ const STEPS: [(usize, Step); 15] = [
     (50, Step::Clock),
     (45, Step::Fault),
     (20, Step::Surge),
+    (8, Step::Hindsight),
     (20, Step::Stall),
     (15, Step::Crash),
     (6, Step::Stop),
@@ -187,12 +193,12 @@ impl Run {
                 format!("{fault:?} in {calls} calls")
             }
             Step::Surge => self.surge()?,
+            Step::Hindsight => self.hindsight()?,
             Step::Stall if self.ground.required => {
                 let calls = 1 + self.dice.below(4);
                 self.ground.direction.stall(calls);
                 format!("plugins stall for {calls} calls")
             }
-            Step::Free if self.workload.rejudges => return Ok(()),
             Step::Stall => return Ok(()),
             Step::Clock => self.move_clock(),
             Step::Send => self.send()?,
@@ -240,6 +246,7 @@ impl Run {
                 oracle::read_journal(&mut self.history, &server.journal, self.freeable)?;
                 let confirmed = server.progress.checkpointed().min(server.progress.flushed());
                 self.freeable = self.freeable.max(confirmed);
+                self.tally.days_kept += u64::from(server.thread.keeps_days_for_commands());
                 server.thread.free_old_days();
                 server.thread.mark_if_quiet();
                 self.tally.freed += server.journal.first_seq().0 - first.0;
@@ -282,6 +289,27 @@ impl Run {
         self.turn(Step::Journal)
     }
 
+    /// What may be freed grows old, and a person has all of it judged again.
+    fn hindsight(&mut self) -> Result<String, String> {
+        self.turns(&[Step::Worker, Step::Flush, Step::Checkpoint, Step::Checkpoint])?;
+        self.pass_time(DAY_MS, 0);
+        let load = self.workload.rejudge_all(&mut self.dice);
+        let server = self.server.as_ref().ok_or("no server")?;
+        self.ledger.send(&server.intake, load);
+        self.turns(&[Step::Journal, Step::Worker, Step::Free])?;
+        Ok("all is judged again, and grows old".to_owned())
+    }
+
+    /// Turns of a server that may die in each.
+    fn turns(&mut self, steps: &[Step]) -> Result<(), String> {
+        for step in steps {
+            if !self.ground.disk.is_dead() {
+                self.turn(*step)?;
+            }
+        }
+        Ok(())
+    }
+
     fn send(&mut self) -> Result<String, String> {
         let now = Timestamp(self.ground.clock_ms);
         let incidents = self.incidents()?;
@@ -317,16 +345,17 @@ impl Run {
             5..10 => (by % (120 * MINUTE_MS), 0),
             _ => (by % MINUTE_MS, 0),
         };
-        if let Some(server) = &self.server {
-            server.clock.advance(passed);
-            server.clock.jump(jumped);
-        }
-        self.ground.clock_ms = self
-            .ground
-            .clock_ms
-            .saturating_add(passed)
-            .saturating_add_signed(jumped);
+        self.pass_time(passed, jumped);
         format!("{passed} ms pass, then a jump of {jumped} ms")
+    }
+
+    fn pass_time(&mut self, passed_ms: u64, jumped_ms: i64) {
+        if let Some(server) = &self.server {
+            server.clock.advance(passed_ms);
+            server.clock.jump(jumped_ms);
+        }
+        let now = self.ground.clock_ms.saturating_add(passed_ms);
+        self.ground.clock_ms = now.saturating_add_signed(jumped_ms);
     }
 
     /// What a turn led to: a death, or answers.
@@ -412,7 +441,7 @@ impl Run {
         let ground = &self.ground;
         retries::are_answered_alike(&self.history, &self.ledger)?;
         let (once, retries) = retries::each_key_once(&self.history);
-        let undisturbed = oracle::undisturbed(ground, &once, &server.journal, batch)?;
+        let undisturbed = oracle::undisturbed(ground, &once, server.journal.last_seq(), batch)?;
         let dump = |state: &donjon_store::StateReader| state.dump().map_err(|error| error.to_string());
         let found = dump(reader)?;
         oracle::same(&dump(undisturbed.reader())?, &found)?;
@@ -425,6 +454,7 @@ impl Run {
         }
         self.tally.entries = self.history.len() as u64;
         self.tally.retries = retries;
+        self.tally.rejudged_then_freed = oracle::rejudged_before(&self.history, server.journal.first_seq());
         self.tally.dropped = self.ground.direction.dropped();
         self.tally.pairs = found.len() as u64;
         self.tally.faults = self.ground.disk.faults();

@@ -4,6 +4,7 @@
 use donjon_core::command::{Command, CommandKey, Condition, Guard, RuleIs};
 use donjon_core::digest::content_digest;
 use donjon_core::incident::IncidentStatus;
+use donjon_core::limits::MAX_REJUDGED_POSITIONS;
 use donjon_core::{EventId, IncidentId, RuleId, Seq, TenantId, Timestamp, Value};
 use serde_json::json;
 
@@ -38,8 +39,8 @@ pub struct Workload {
     next: u64,
     /// How many alerts of a hundred are there to make a plugin misbehave.
     mischief_percent: usize,
-    /// Whether people have alerts judged again. No days of the journal are freed then: they would be missed.
-    pub rejudges: bool,
+    /// Whether people have alerts judged again.
+    rejudges: bool,
     /// Commands with keys that were sent, to be sent again.
     given: Vec<(TenantId, Guard, Command)>,
 }
@@ -245,6 +246,17 @@ impl Workload {
             }
         };
         (tenant, command)
+    }
+
+    /// A person has everything judged again.
+    pub fn rejudge_all(&mut self, dice: &mut Dice) -> Load {
+        let command = Command::Rejudge {
+            from: Seq(0),
+            to: Seq(MAX_REJUDGED_POSITIONS - 1),
+            all: true,
+        };
+        let tenant = *dice.pick(&TENANTS);
+        self.command(&tenant.into(), Guard::default(), command, false)
     }
 
     fn command(&mut self, tenant: &TenantId, guard: Guard, command: Command, wait: bool) -> Load {
