@@ -103,9 +103,19 @@ impl Allowance {
         }
         fits
     }
+
+    /// The growth did not come about.
+    fn give_back(&mut self, current: usize, desired: usize) {
+        self.taken = self.taken.saturating_sub(desired.saturating_sub(current));
+    }
 }
 
 impl Guard {
+    /// Bytes of all memories.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes.taken
+    }
+
     pub(crate) fn new(limits: &Limits, total_memory: &Arc<TotalMemory>) -> Guard {
         Guard {
             ticks_left: 0,
@@ -131,14 +141,15 @@ impl ResourceLimiter for Guard {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        if !self.total_memory.take(desired.saturating_sub(current)) {
-            self.denied = Some(Denied::TotalMemory);
+        // First its own limit: nobody else has to go for what it may not have.
+        if !self.memory_bytes.grow(current, desired) {
+            self.denied = Some(Denied::Memory);
             return Ok(false);
         }
-        let fits = self.memory_bytes.grow(current, desired);
+        let fits = self.total_memory.take(desired.saturating_sub(current));
         if !fits {
-            self.total_memory.give_back(desired.saturating_sub(current));
-            self.denied = Some(Denied::Memory);
+            self.memory_bytes.give_back(current, desired);
+            self.denied = Some(Denied::TotalMemory);
         }
         Ok(fits)
     }

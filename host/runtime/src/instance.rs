@@ -24,6 +24,9 @@ use crate::log_gate::LogGate;
 use crate::ticker::Ticker;
 use crate::total_memory::TotalMemory;
 
+/// A copy that grew by more than this part of its limit is made again.
+const GROWN_PART: usize = 8;
+
 /// Everything that is needed to make one more instance of a plugin.
 pub(crate) struct Blueprint {
     name: Arc<str>,
@@ -147,7 +150,13 @@ impl Blueprint {
             calls,
             role: self.role,
             ready: HashSet::new(),
+            memory_at_rest: 0,
         })
+    }
+
+    /// What all plugins share.
+    pub(crate) fn total_memory(&self) -> &TotalMemory {
+        &self.total_memory
     }
 
     /// A new instance that knows its configuration and, if there is one, the state of the one before.
@@ -185,6 +194,8 @@ pub(crate) struct Instance {
     role: Role,
     /// Tenants whose rules this instance has.
     pub(crate) ready: HashSet<TenantId>,
+    /// Bytes of its memory once it had its rules: it does not give back what calls need beyond.
+    memory_at_rest: usize,
 }
 
 /// What an answer is before it is looked at: `None` if it did not come in time.
@@ -231,7 +242,23 @@ impl Instance {
         guard::arm(&mut self.store, budget);
         let guest = role.donjon_plugin_correlation();
         let said = guard::within(budget, guest.call_configure(&mut self.store, tenant, rules)).await;
+        self.memory_at_rest = self.memory_bytes();
         self.settle(said)
+    }
+
+    /// Bytes of its memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().guard.memory_bytes()
+    }
+
+    /// The same once it had its rules.
+    pub(crate) fn memory_at_rest(&self) -> usize {
+        self.memory_at_rest
+    }
+
+    /// Whether calls made it grow far beyond what its rules take.
+    pub(crate) fn has_grown(&self, limits: &Limits) -> bool {
+        self.memory_at_rest > 0 && self.memory_bytes() - self.memory_at_rest > limits.memory_bytes / GROWN_PART
     }
 
     pub(crate) async fn correlate(

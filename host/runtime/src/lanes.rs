@@ -3,7 +3,7 @@
 //! plugin has one copy for all. Knows neither calls nor what rules say.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use donjon_core::TenantId;
 use donjon_core::batch::RuleSpec;
@@ -11,6 +11,7 @@ use donjon_core::batch::RuleSpec;
 use crate::instance::Instance;
 use crate::plugin::Configured;
 use crate::running::Running;
+use crate::total_memory::{Idle, TotalMemory};
 
 /// Copies kept at a time; above, the one used longest ago is let go and made again when its tenant has alerts.
 const MAX_COPIES: usize = 256;
@@ -41,8 +42,11 @@ struct Lane {
 /// All copies of one plugin, and the rules they have.
 pub(crate) struct Lanes {
     per_tenant: bool,
-    table: Mutex<Table>,
+    table: Arc<SharedTable>,
 }
+
+/// Also known to whoever needs memory.
+struct SharedTable(Mutex<Table>);
 
 struct Table {
     /// The instance that the plugin was started with.
@@ -54,7 +58,12 @@ struct Table {
 }
 
 impl Lanes {
-    pub(crate) fn new(per_tenant: bool, instance: Instance, state: Option<Vec<u8>>) -> Lanes {
+    pub(crate) fn new(
+        per_tenant: bool,
+        instance: Instance,
+        state: Option<Vec<u8>>,
+        total_memory: &TotalMemory,
+    ) -> Lanes {
         let table = Table {
             first: Some(Running::new(Some(instance), state)),
             lanes: HashMap::new(),
@@ -62,10 +71,12 @@ impl Lanes {
             configured: BTreeMap::new(),
             uses: 0,
         };
-        Lanes {
-            per_tenant,
-            table: Mutex::new(table),
+        let table = Arc::new(SharedTable(Mutex::new(table)));
+        if per_tenant {
+            let weak: Weak<SharedTable> = Arc::downgrade(&table);
+            total_memory.may_let_go(weak);
         }
+        Lanes { per_tenant, table }
     }
 
     /// Whether tenants have copies of their own.
@@ -143,7 +154,44 @@ impl Lanes {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock()
+    }
+}
+
+impl SharedTable {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What can be let go: a copy that serves and is not in use, or one that has older rules.
+enum Largest {
+    Serving(Option<TenantId>),
+    Former(TenantId),
+}
+
+impl Idle for SharedTable {
+    fn largest(&self) -> usize {
+        self.lock().largest_idle().map_or(0, |(bytes, _)| bytes)
+    }
+
+    fn let_go(&self) -> usize {
+        let mut table = self.lock();
+        match table.largest_idle() {
+            Some((_, Largest::Serving(key))) => {
+                let running = table.lanes.get(&key).map(|lane| Arc::clone(&lane.running));
+                drop(table);
+                running
+                    .and_then(|running| running.try_lock().ok().map(|mut running| running.let_go()))
+                    .unwrap_or(0)
+            }
+            Some((bytes, Largest::Former(tenant))) => {
+                let former = table.spares.remove(&tenant);
+                drop(table);
+                former.map_or(0, |_| bytes)
+            }
+            None => 0,
+        }
     }
 }
 
@@ -167,6 +215,20 @@ impl Table {
         };
         self.lanes.insert(key, lane);
         running
+    }
+
+    /// The largest copy that can be let go. One that waits to take over is not: its rules were just tried.
+    fn largest_idle(&self) -> Option<(usize, Largest)> {
+        let serving = self.lanes.iter().filter_map(|(key, lane)| {
+            let running = lane.running.try_lock().ok()?;
+            Some((running.memory_bytes(), Largest::Serving(key.clone())))
+        });
+        let former = self.spares.iter().filter_map(|(tenant, spare)| match spare {
+            Spare::Former(running) => Some((running.memory_bytes(), Largest::Former(tenant.clone()))),
+            Spare::Ready(_) => None,
+        });
+        let all = serving.chain(former).filter(|(bytes, _)| *bytes > 0);
+        all.max_by_key(|(bytes, _)| *bytes)
     }
 
     fn keep(&mut self, tenant: &TenantId, spare: Spare) {

@@ -77,7 +77,7 @@ impl Plugin {
             state,
         } = started;
         let per_tenant = description.stateless && description.takes_rules;
-        let lanes = Lanes::new(per_tenant, instance, state);
+        let lanes = Lanes::new(per_tenant, instance, state, blueprint.total_memory());
         let required = AtomicBool::new(description.takes_rules);
         Plugin {
             name,
@@ -351,6 +351,9 @@ impl Plugin {
         let writes = session.into_writes();
         if shape.alerts > 0 {
             running.strikes.count(&judged.trouble, Instant::now(), limits, patience);
+        }
+        if self.lanes.per_tenant() {
+            running.replace_if_grown(&self.blueprint);
         }
         (judged, shape, as_list(writes))
     }

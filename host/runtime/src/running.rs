@@ -22,6 +22,8 @@ pub(crate) struct Running {
     /// What every new instance has to be told.
     pub(crate) lessons: Lessons,
     spare: Spare,
+    /// Bytes of the newest instance once it had its rules.
+    at_rest: usize,
     pub(crate) strikes: Strikes,
 }
 
@@ -36,6 +38,31 @@ impl Running {
             lessons,
             ..Running::default()
         }
+    }
+
+    /// Gives up an instance that calls made grow far beyond what its rules take: it never gives memory back. Only for one
+    /// without a state of its own.
+    pub(crate) fn replace_if_grown(&mut self, blueprint: &Arc<Blueprint>) {
+        let Some(instance) = &self.instance else { return };
+        self.at_rest = instance.memory_at_rest();
+        if instance.has_grown(blueprint.limits()) {
+            self.instance = None;
+            self.spare.wanted(blueprint, &self.lessons);
+        }
+    }
+
+    /// Lets the instance go until the next call, and the one that waits; answers their bytes. Its rules stay known.
+    pub(crate) fn let_go(&mut self) -> usize {
+        let bytes = self.memory_bytes();
+        self.spare.let_go();
+        self.instance = None;
+        bytes
+    }
+
+    /// Bytes of the instance, and about as many of the one that waits.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let waits = if self.spare.is_made() { self.at_rest.max(1) } else { 0 };
+        waits + self.instance.as_ref().map_or(0, Instance::memory_bytes)
     }
 
     /// The instance broke: it is thrown away, and the next one made.

@@ -75,6 +75,23 @@ impl Spare {
         Ok(instance)
     }
 
+    /// The serving copy is given up though nothing broke it: the next one is made.
+    pub(crate) fn wanted(&mut self, blueprint: &Arc<Blueprint>, lessons: &Lessons) {
+        self.begin(blueprint, lessons);
+    }
+
+    /// Whether a copy waits to be used.
+    pub(crate) fn is_made(&self) -> bool {
+        self.making.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Lets a copy go that waits to be used.
+    pub(crate) fn let_go(&mut self) {
+        if self.is_made() {
+            self.making = None;
+        }
+    }
+
     fn begin(&mut self, blueprint: &Arc<Blueprint>, lessons: &Lessons) {
         if self.making.is_none() {
             let making = make(Arc::clone(blueprint), lessons.clone());

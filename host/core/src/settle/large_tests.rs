@@ -151,3 +151,25 @@ fn all_dead_letters_are_put_away_in_bounded_steps_and_a_crash_between_them_chang
         assert_eq!(memory.largest_commit(), MAX_CHANGES_PER_COMMIT, "letters of a commit");
     }
 }
+
+#[test]
+fn an_event_that_says_nothing_new_for_a_name_writes_no_link() {
+    let rule = rule(draft(|draft| {
+        draft.name_template = Some("{{ name }} {{ name }}".to_owned());
+    }));
+    let lines = [
+        "t+0 a firing low -> g 0",
+        "t+1 a firing high -> g 0",
+        "t+2 b firing low -> g 0",
+        "t+3 a firing low -> g 0",
+    ];
+    let memory = run(&rule, &lines, 1);
+    let tables = memory.0.lock().unwrap();
+    assert_eq!(tables.links_written, 2, "one for each member");
+    let names: Vec<&str> = tables
+        .incidents
+        .values()
+        .map(|incident| incident.name.as_str())
+        .collect();
+    assert_eq!(names, ["a,b a,b"]);
+}

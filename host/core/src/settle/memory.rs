@@ -31,6 +31,8 @@ pub struct Tables {
     pub keys: BTreeMap<u64, [u8; 32]>,
     /// Most alerts of one commit.
     pub largest_commit: usize,
+    /// Links of all commits.
+    pub links_written: usize,
 }
 
 impl Memory {
@@ -63,6 +65,7 @@ impl Memory {
             tables.keys.insert(known.number, known.key.key);
             tables.remembered.insert(known.key.key, known);
         }
+        tables.links_written += changes.links.len();
         tables.alerts.extend(
             changes
                 .alerts

@@ -283,6 +283,7 @@ async fn every_kind_of_value_reaches_the_guest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn plugins_that_would_have_too_much_memory_together_are_told_so() {
     let limits = Limits {
+        memory_bytes: 16 << 20,
         total_memory_bytes: 9 << 20,
         // Not about how fast a busy machine makes the next instance.
         restart_wait: Duration::from_secs(20),

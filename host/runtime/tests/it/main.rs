@@ -10,3 +10,4 @@ mod before_compiling;
 mod calls;
 mod guests;
 mod loading;
+mod memory;
