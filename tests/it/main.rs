@@ -28,6 +28,7 @@ mod required_for_good;
 mod rule_apply;
 mod rule_changes;
 mod rule_conditions;
+mod rules_in_force;
 mod scenarios;
 mod stopping;
 mod tenants;

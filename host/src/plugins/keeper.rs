@@ -165,7 +165,11 @@ impl<L: Loader> Keeper<L> {
     fn follow(&mut self, listing: Listing) {
         self.tell_of_directory(&listing);
         self.listed = listing.files.keys().cloned().collect();
-        let mut due = self.settling.observe(Instant::now(), &listing.files);
+        let now = Instant::now();
+        let mut due = match listing.unreadable {
+            0 => self.settling.observe(now, &listing.files),
+            _ => self.settling.observe_some(now, &listing.files),
+        };
         // Who is waited for goes first.
         due.sort_by_key(|due| match due {
             Due::Read(name, _) => !self.awaited.contains(name),
@@ -325,6 +329,7 @@ impl<L: Loader> Keeper<L> {
                 self.refuse(&name, stamp, None, Refusal::ForNow(reason));
             }
             Outcome::Refused { refusal, hash, instead } => {
+                self.withdraw_if_revoked(&name, &config);
                 if let Some(unit) = instead.filter(|_| self.has_place(&name)) {
                     tracing::warn!(plugin = %name, "the last good file of the plugin serves, which was kept; mend the one in the directory");
                     self.serve(&name, unit, config, Source::Kept, Duration::ZERO);
@@ -361,7 +366,7 @@ impl<L: Loader> Keeper<L> {
     fn refuse(&mut self, name: &str, stamp: Stamp, hash: Option<String>, refusal: Refusal) {
         let ended = match refusal {
             Refusal::Final(_) => Ended::Decided,
-            Refusal::ForNow(_) => Ended::ForNow,
+            Refusal::ForNow(_) | Refusal::RulesOf(..) => Ended::ForNow,
         };
         let pause = self.settling.ended(Instant::now(), name, stamp, ended);
         let reason = one_line(refusal.reason(), MAX_ERROR_TEXT_BYTES);
@@ -373,7 +378,7 @@ impl<L: Loader> Keeper<L> {
             at_ms: now_ms(),
             message,
             hash,
-            tenant: None,
+            tenant: refusal.tenant().cloned(),
         };
         self.board.change(name, |record| {
             record.refusal = Some(error);
@@ -386,6 +391,29 @@ impl<L: Loader> Keeper<L> {
             tracing::error!(plugin, "plugin refused: {reason}");
             self.tell(name, PluginChange::Rejected { reason });
         }
+    }
+
+    /// What cannot be started with fewer grants does not go on with those that were taken away. If it is required, the
+    /// line is held from then on.
+    fn withdraw_if_revoked(&mut self, name: &str, config: &PluginConfig) {
+        let mut records = self.board.records();
+        let Some(record) = records.get_mut(name) else { return };
+        let keeps = |serving: &Serving<L::Unit>| {
+            let had = &serving.config.grants;
+            had.iter().all(|grant| config.grants.contains(grant))
+        };
+        if record.serving.as_ref().is_none_or(keeps) {
+            return;
+        }
+        let Some(serving) = record.serving.take() else { return };
+        record.state = PluginState::Rejected;
+        drop(records);
+        tracing::error!(
+            plugin = name,
+            "plugin unloaded: a grant was taken away, and it cannot be started without; see the refusal"
+        );
+        self.loader.swap(name, None);
+        self.draining.push((name.to_owned(), serving.unit));
     }
 
     fn unload(&mut self, name: &str) {

@@ -123,6 +123,24 @@ impl Settling {
     /// Takes a full listing and answers what is due, in the order of names. Each `Read` wants to be answered by
     /// [`Settling::ended`].
     pub fn observe(&mut self, now: Instant, listing: &BTreeMap<String, Seen>) -> Vec<Due> {
+        for (name, file) in &mut self.files {
+            if file.stamp.is_some() && !listing.contains_key(name) {
+                file.stamp = None;
+                file.since = now;
+            }
+        }
+        self.observe_listed(now, listing)
+    }
+
+    /// The same for a listing that may lack files: nothing counts as gone, and what was missed before goes on being so.
+    pub fn observe_some(&mut self, now: Instant, listing: &BTreeMap<String, Seen>) -> Vec<Due> {
+        for file in self.files.values_mut().filter(|file| file.stamp.is_none()) {
+            file.since = now;
+        }
+        self.observe_listed(now, listing)
+    }
+
+    fn observe_listed(&mut self, now: Instant, listing: &BTreeMap<String, Seen>) -> Vec<Due> {
         for (name, seen) in listing {
             let since = now.checked_sub(seen.quiet.min(self.settle)).unwrap_or(now);
             let fresh = || Watched {
@@ -136,12 +154,6 @@ impl Settling {
                 file.stamp = Some(seen.stamp);
                 file.since = since;
                 file.pause = FIRST_PAUSE;
-            }
-        }
-        for (name, file) in &mut self.files {
-            if file.stamp.is_some() && !listing.contains_key(name) {
-                file.stamp = None;
-                file.since = now;
             }
         }
         let settle = self.settle;
@@ -309,6 +321,22 @@ mod tests {
             (observe(&mut settling, at(9000), &listing(&[])), settling.next()),
             (Vec::<String>::new(), None)
         );
+    }
+
+    #[test]
+    fn a_file_that_the_system_did_not_name_is_not_gone() {
+        let (mut settling, start) = (Settling::new(SETTLE), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        let files = listing(&[("a", 1, 1000)]);
+        assert_eq!(observe(&mut settling, at(1000), &files), ["read a"]);
+        for ms in [1100, 1500, 9000] {
+            assert_eq!(settling.observe_some(at(ms), &listing(&[])), []);
+        }
+        // Missed by a whole look, then not known: it is gone only after a while of whole looks, and nobody spins meanwhile.
+        assert_eq!(observe(&mut settling, at(9100), &listing(&[])), [""; 0]);
+        assert_eq!(settling.observe_some(at(9500), &listing(&[])), []);
+        assert_eq!(settling.next(), Some(at(9800)));
+        assert_eq!(observe(&mut settling, at(9800), &listing(&[])), ["a is gone"]);
     }
 
     #[test]

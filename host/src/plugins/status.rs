@@ -90,7 +90,7 @@ pub struct PluginStatus {
     pub hash: Option<String>,
     /// The interfaces it imports.
     pub imports: Vec<String>,
-    /// What it is granted.
+    /// What it is granted: what serves was started with these, whatever the configuration says since.
     pub grants: Vec<String>,
     /// What it is granted and does not use.
     pub unused_grants: Vec<String>,
@@ -111,6 +111,7 @@ pub struct Record<U> {
     pub file: String,
     pub state: PluginState,
     pub serving: Option<Serving<U>>,
+    /// As configured.
     pub grants: Vec<String>,
     pub loaded_at_ms: Option<u64>,
     pub refusal: Option<PluginError>,
@@ -176,7 +177,7 @@ fn status<U: Unit>(name: &str, record: &Record<U>) -> PluginStatus {
         version: facts.as_ref().map(|facts| facts.version.clone()),
         hash,
         imports: facts.as_ref().map(|facts| facts.imports.clone()).unwrap_or_default(),
-        grants: record.grants.clone(),
+        grants: serving.map_or(&record.grants, |serving| &serving.config.grants).clone(),
         unused_grants: facts.map(|facts| facts.unused_grants).unwrap_or_default(),
         source: serving.map(|serving| serving.source),
         loaded_at_ms: record.loaded_at_ms,

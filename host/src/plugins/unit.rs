@@ -46,13 +46,23 @@ pub enum Refusal {
     Final(String),
     /// It may be otherwise in a moment: the machine is busy, or short of something.
     ForNow(String),
+    /// It did not take the rules of one tenant, who alone may read why; it may be otherwise in a moment.
+    RulesOf(TenantId, String),
 }
 
 impl Refusal {
     /// Why, and what to do.
     pub fn reason(&self) -> &str {
         match self {
-            Refusal::Final(reason) | Refusal::ForNow(reason) => reason,
+            Refusal::Final(reason) | Refusal::ForNow(reason) | Refusal::RulesOf(_, reason) => reason,
+        }
+    }
+
+    /// Whose rules the reason may quote.
+    pub fn tenant(&self) -> Option<&TenantId> {
+        match self {
+            Refusal::RulesOf(tenant, _) => Some(tenant),
+            Refusal::Final(_) | Refusal::ForNow(_) => None,
         }
     }
 }

@@ -273,7 +273,7 @@ async fn configure(plugin: Arc<Plugin>, state: StateReader) -> Result<(), Refusa
             plugin
                 .configure(&tenant, version, &specs)
                 .await
-                .map_err(|error| Refusal::ForNow(error.to_string()))?;
+                .map_err(|error| Refusal::RulesOf(tenant.clone(), error.to_string()))?;
         }
     }
     Ok(())

@@ -30,10 +30,14 @@ impl Worker {
         };
         self.parts.progress.release_bytes(entry.bytes);
         // Everything else leaves the rule book, and what plugins compiled, as it is.
-        if self.committed_rules_version(&meta)? != version
-            && let Some(rules) = self.rule_books.get_mut(&entry.tenant)
-        {
-            rules.are_stale();
+        if self.committed_rules_version(&meta)? != version {
+            if let Some(rules) = self.rule_books.get_mut(&entry.tenant) {
+                rules.are_stale();
+            }
+            // At a replay nobody waits, and the rules after the last change are enough.
+            if entry.waiter.is_some() {
+                self.put_rules_in_force(&entry.tenant)?;
+            }
         }
         settle_waiter(entry.waiter, Applied::Command(outcome));
         Ok(())

@@ -17,6 +17,7 @@ use super::stages::{self, Correlated, Found, Interrupted, Source, Stage};
 use super::{Worker, WorkerError, computed, policies, required};
 use crate::intake::Waiter;
 use crate::json;
+use crate::line::evaluates_rules;
 use crate::telemetry::Stage as Timed;
 
 /// Most failures that one alert tells about.
@@ -209,6 +210,21 @@ impl Worker {
             event.note_failure(why.to_owned());
             self.working.tenant_mut(&event.event.tenant)?.offered += 1;
             settle(&mut self.working, as_judged(event, &[], &[]), json::to_text_at_most)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the plugins the rules of a tenant right after a change was committed: whoever asked for it is then told what
+    /// is in force, and the next change finds the copies that it may use, not one that has yet to take over.
+    pub(super) fn put_rules_in_force(&mut self, tenant: &TenantId) -> Result<(), WorkerError> {
+        let plugins = self.parts.plugins.load_full();
+        self.load_rules(tenant, &plugins)?;
+        let Some(rules) = self.rule_books.get_mut(tenant).filter(|rules| rules.has_conditions()) else {
+            return Ok(());
+        };
+        for plugin in plugins.plugins.iter().filter(|plugin| evaluates_rules(plugin.as_ref())) {
+            // What a plugin does not take is noted for people, and tried again with the next alert.
+            drop(rules.plan(plugin.as_ref(), tenant, &self.parts.line));
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ impl Unit for Text {
 }
 
 /// Loads every text that does not begin with `bad` (refused), `busy` (refused for now, once less each time), `slow`
-/// (loads for ever) or `panic`; remembers what it did.
+/// (loads for ever), `needy` (refused without a grant) or `panic`; remembers what it did.
 #[derive(Clone, Default)]
 pub struct Fake {
     pub log: Arc<Mutex<Vec<String>>>,
@@ -89,7 +89,7 @@ impl Loader for Fake {
             *busy -= 1;
             return Err(Refusal::ForNow("the machine is busy".to_owned()));
         }
-        match begins("bad") {
+        match begins("bad") || (begins("needy") && config.grants.is_empty()) {
             true => Err(Refusal::Final(format!("no good: {text}"))),
             false => Ok(Arc::new(Text(text))),
         }

@@ -242,6 +242,63 @@ async fn a_reload_takes_grants_and_configuration_as_they_are_now() {
 }
 
 #[tokio::test]
+async fn what_cannot_do_without_a_grant_does_not_go_on_with_one_that_was_taken_away() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.wasm"), "needy").unwrap();
+    std::fs::write(dir.path().join("b.wasm"), "one").unwrap();
+    let with = |config: fn() -> PluginConfig| {
+        let both = ["a", "b"].map(|name| (name.to_owned(), config()));
+        Ok(HashMap::from(both))
+    };
+    let settings: Arc<Mutex<Result<HashMap<String, PluginConfig>, String>>> = Arc::new(Mutex::new(with(granted)));
+    let now = Arc::clone(&settings);
+    let fixture_options = PluginOptions {
+        reread: Some(Arc::new(move || now.lock().unwrap().clone())),
+        per_plugin: with(granted).unwrap(),
+        ..options(dir.path())
+    };
+    let fixture = Fixture::begin(dir, fixture_options).await;
+    let grants = |name: &str| fixture.status(name).unwrap().grants;
+    assert_eq!(
+        (grants("a"), grants("b")),
+        (vec!["kv".to_owned()], vec!["kv".to_owned()])
+    );
+
+    *settings.lock().unwrap() = with(PluginConfig::default);
+    fixture.watching.reloads.reload().await.unwrap();
+    let status = fixture.status("a").unwrap();
+    assert_eq!((status.state, status.source), (PluginState::Rejected, None));
+    assert!(fixture.error("a").contains("no good: needy"), "{}", fixture.error("a"));
+    let serves = |name: &str| fixture.fake.serving.lock().unwrap().contains_key(name);
+    assert!(!serves("a") && serves("b"));
+    assert_eq!((grants("a"), grants("b")), (Vec::<String>::new(), Vec::new()));
+
+    *settings.lock().unwrap() = with(granted);
+    fixture.watching.reloads.reload().await.unwrap();
+    assert!(serves("a"));
+    fixture.watching.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_grants_shown_are_those_that_what_serves_was_started_with() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.wasm"), "one").unwrap();
+    let now = HashMap::from([("a".to_owned(), granted())]);
+    let fixture_options = PluginOptions {
+        reread: Some(Arc::new(move || Ok(now.clone()))),
+        ..options(dir.path())
+    };
+    let fixture = Fixture::begin(dir, fixture_options).await;
+    // The grant comes with a file that is refused: what serves goes on without it.
+    fixture.write("a.wasm", "bad");
+    fixture.watching.reloads.reload().await.unwrap();
+    fixture.until("refused", |f| f.error("a").contains("no good")).await;
+    let status = fixture.status("a").unwrap();
+    assert_eq!((status.version.as_deref(), status.grants), (Some("one"), Vec::new()));
+    fixture.watching.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_once_however_often_it_is_looked_at() {
     let fixture = Fixture::new(&[("bad.wasm", "bad one")]).await;
     let begun = Instant::now();
