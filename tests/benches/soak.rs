@@ -14,8 +14,8 @@ use serde_json::json;
 
 const CONNECTIONS: usize = 4;
 const BATCH: usize = 100;
-/// A history shows the newest thousand events of an alert: with these, four million can be looked for one by one.
-const SERIES: usize = 4_000;
+/// A history shows the newest thousand events of an alert: with these, eleven million can be looked for one by one.
+const SERIES: usize = 12_000;
 const MOST_BATCHES: usize = SERIES * 900 / BATCH;
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -47,6 +47,10 @@ fn main() -> anyhow::Result<()> {
     }
     let server = start(data.path(), kills == 0)?;
     let resident = soak.live(&server, reloads - each * kills, false)?;
+    ensure!(
+        soak.next.load(Ordering::SeqCst) < MOST_BATCHES,
+        "the load ended before the reloads did; raise SERIES: {SERIES}"
+    );
     soak.check(&server)?;
     report_memory(&resident)
 }
