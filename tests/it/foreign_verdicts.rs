@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use donjon_tests::server::wait_for;
-use donjon_tests::{Server, files};
+use donjon_tests::{Server, ServerOptions, files};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -110,4 +110,30 @@ fn patches_that_break_an_alert_are_refused_and_all_failures_are_told() {
         "{alert}"
     );
     assert_eq!(alert["labels"], json!({"bent": true}), "{alert}");
+}
+
+#[test]
+fn a_verdict_on_a_branch_that_the_rule_does_not_have_is_refused_and_told() {
+    let server = Server::start_with(ServerOptions {
+        plugins: vec![files::guest("picky").unwrap()],
+        ..ServerOptions::default()
+    })
+    .unwrap();
+    let rule = json!({"ruleName": "all", "celQuery": "name != \"\"", "timeframeInSeconds": 600, "timeUnit": "seconds"});
+    assert_eq!(server.client().post("/rules", &rule).unwrap().status, 200);
+    let both = json!([{"name": "no branch", "fingerprint": "strange"}, {"name": "fine"}]);
+    let answer = server.client().post("/alerts/event?wait=true", &both).unwrap().json();
+    let incidents = |at: usize| answer["events"][at]["incidents"].as_array().unwrap().len();
+    assert_eq!((incidents(0), incidents(1)), (0, 1), "{answer}");
+    let strange = server.client().get("/alerts/strange").unwrap().json();
+    let told = strange["plugin_failure"].as_str().unwrap_or_default();
+    assert!(
+        told.contains("names a branch that its rule does not have") && told.ends_with(": 77"),
+        "{strange}"
+    );
+    let picky = server.client().get("/plugins/picky").unwrap().json();
+    assert_eq!(
+        picky["dropped"]["names a branch that its rule does not have"], 1,
+        "{picky}"
+    );
 }

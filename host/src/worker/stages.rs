@@ -34,6 +34,8 @@ const NO_RULE_EVALUATED: &str = "no correlator that takes rules is loaded, no ru
      again by its journal position";
 /// A plugin spoke of a rule that it was not given, or of a policy that is not its own.
 const FOREIGN: &str = "names a rule or policy that is not its own";
+/// A verdict names a branch beyond those of its rule.
+const NO_SUCH_BRANCH: &str = "names a branch that its rule does not have";
 
 /// Why a batch is not judged to its end.
 pub enum Interrupted {
@@ -109,11 +111,20 @@ pub struct Correlated {
     pub kv_writes: Vec<(String, KvWrite)>,
 }
 
+/// Findings that do not count.
+#[derive(Default)]
+struct Misfits {
+    /// How many are about what is not the plugin's.
+    foreign: u64,
+    /// Verdicts by alert of the slice that name a branch that is not there, and what to tell.
+    branchless: Vec<(usize, String)>,
+}
+
 impl Correlated {
     /// Takes over the findings on a slice whose first alert has the position `first` in the batch. A plugin speaks for
-    /// the rules it took and for its own policies (I5): the number of findings on anything else is answered.
-    fn take(&mut self, plugin: &Arc<dyn PluginCalls>, in_force: &InForce, findings: Findings, first: usize) -> u64 {
-        let (source, mut foreign) = (self.sources.len(), 0);
+    /// the rules it took and for its own policies (I5), and for branches that rules have: what does not count is answered.
+    fn take(&mut self, plugin: &Arc<dyn PluginCalls>, in_force: &InForce, findings: Findings, first: usize) -> Misfits {
+        let (source, mut misfits) = (self.sources.len(), Misfits::default());
         self.sources.push(Source {
             plugin: Arc::clone(plugin),
             columns: in_force.columns.clone().unwrap_or_default(),
@@ -131,9 +142,17 @@ impl Correlated {
         };
         for verdict in findings.verdicts {
             let Some((place, rule)) = rule_of(&verdict.rule) else {
-                foreign += 1;
+                misfits.foreign += 1;
                 continue;
             };
+            // Policies have none: what is said of them means nothing, and is left out.
+            let branches = rule.rule.draft.branches.len();
+            let strange = verdict.branches.iter().find(|at| **at as usize >= branches);
+            if let Some(strange) = strange.filter(|_| branches > 0) {
+                let why = format!("a verdict {NO_SUCH_BRANCH}, which has {branches}: {strange}");
+                misfits.branchless.push((verdict.alert, why));
+                continue;
+            }
             if let Some(verdicts) = self.verdicts.get_mut(first + verdict.alert) {
                 verdicts.push(Found {
                     source,
@@ -150,10 +169,10 @@ impl Correlated {
                     rule: rule.rule.id.clone(),
                     message: failure.message,
                 }),
-                None => foreign += 1,
+                None => misfits.foreign += 1,
             }
         }
-        foreign
+        misfits
     }
 }
 
@@ -239,8 +258,10 @@ impl Stage<'_> {
                         let every: Vec<_> = (0..slice.len()).map(|at| (at, text.clone())).collect();
                         self.note_failed(plugin.as_ref(), slice, &every);
                     }
-                    let foreign = correlated.take(plugin, &plan.in_force, outcome.findings, first);
-                    self.note_dropped(plugin.as_ref(), FOREIGN, foreign);
+                    let misfits = correlated.take(plugin, &plan.in_force, outcome.findings, first);
+                    self.note_dropped(plugin.as_ref(), FOREIGN, misfits.foreign);
+                    self.note_dropped(plugin.as_ref(), NO_SUCH_BRANCH, misfits.branchless.len() as u64);
+                    self.note_failed(plugin.as_ref(), slice, &misfits.branchless);
                     self.weigh(&correlated.verdicts, first, slice)?;
                 }
                 self.take_writes(plugin.as_ref(), outcome.kv_writes, &mut correlated.kv_writes);

@@ -2,7 +2,8 @@
 //! judge, cost everybody else.
 //!
 //! A rule named `trap` makes `configure` panic, one named `slow` makes it compute for long; an alert named `poison` makes
-//! `correlate` panic, and with `{"broken":true}` every alert does.
+//! `correlate` panic, and with `{"broken":true}` every alert does. Verdicts on an alert named `no branch` name one that no
+//! rule has.
 
 use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, Rule, RuleReport};
 use donjon_plugin_rules::Rules;
@@ -46,7 +47,18 @@ impl Correlator for Picky {
             !values.any(|value| value.as_text() == Some("poison")),
             "a poisonous alert"
         );
-        self.rules.correlate(batch)
+        let mut findings = self.rules.correlate(batch)?;
+        let strange: Vec<u32> = batch
+            .indexed_rows()
+            .filter(|(_, row)| row.iter().any(|value| value.as_text() == Some("no branch")))
+            .map(|(alert, _)| alert)
+            .collect();
+        for verdict in &mut findings.verdicts {
+            if strange.contains(&verdict.alert) {
+                verdict.branches.push(77);
+            }
+        }
+        Ok(findings)
     }
 }
 
