@@ -150,7 +150,7 @@ fn find_page(
     responses((status = 200, body = Object), (status = 404)))]
 async fn one(State(app): State<Shared>, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     caller.may_read()?;
-    view(app, caller.tenant, parse_id(&id)?).await.map(Json)
+    view(app, caller.tenant, parse_id(&id)?, Work::LookUp).await.map(Json)
 }
 
 /// The alerts of an incident, newest first, each with the reason why it belongs there. A page that ends early has `partial` and
@@ -251,7 +251,7 @@ async fn act(
     command: Command,
 ) -> Result<Json<Value>, ApiError> {
     match app.command(&caller, guard, command).await? {
-        CommandOutcome::Applied => view(app, caller.tenant, id).await.map(Json),
+        CommandOutcome::Applied => view(app, caller.tenant, id, Work::Outcome).await.map(Json),
         CommandOutcome::NotACandidate => Err(ApiError::not_found("Incident candidate not found")),
         _ => Err(ApiError::not_found("Incident not found")),
     }
@@ -267,7 +267,7 @@ fn find(app: &App, tenant: &TenantId, id: IncidentId) -> Result<Incident, ApiErr
         .ok_or_else(|| ApiError::not_found("Incident not found"))
 }
 
-async fn view(app: Shared, tenant: TenantId, id: IncidentId) -> Result<Value, ApiError> {
+async fn view(app: Shared, tenant: TenantId, id: IncidentId, work: Work) -> Result<Value, ApiError> {
     let reader = Arc::clone(&app);
     let mine = app.reads.of(&tenant);
     let read = move |_: &Pace| {
@@ -279,7 +279,7 @@ async fn view(app: Shared, tenant: TenantId, id: IncidentId) -> Result<Value, Ap
         });
         Ok(to_json(&incident, rule.as_ref()))
     };
-    mine.run(Work::LookUp, read).await
+    mine.run(work, read).await
 }
 
 impl Filter {

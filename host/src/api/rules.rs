@@ -292,7 +292,7 @@ fn tell_trouble(app: &App, tenant: &TenantId, rule: &donjon_core::Rule, view: &m
     view["refused"] = told.into();
 }
 
-/// A rule, the newest version unless one is named.
+/// A rule: the newest version, or the one that a command made.
 async fn view(app: Shared, tenant: TenantId, id: RuleId, version: Option<u32>) -> Result<Tagged, ApiError> {
     let reader = Arc::clone(&app);
     let mine = app.reads.of(&tenant);
@@ -312,7 +312,8 @@ async fn view(app: Shared, tenant: TenantId, id: RuleId, version: Option<u32>) -
         let tag = entity_tag(u64::from(rule.version));
         Ok(([(header::ETAG, tag)], Json(view)))
     };
-    mine.run(Work::LookUp, read).await
+    let work = version.map_or(Work::LookUp, |_| Work::Outcome);
+    mine.run(work, read).await
 }
 
 pub(super) fn parse(body: &Bytes) -> Result<Value, ApiError> {

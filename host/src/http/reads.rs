@@ -40,6 +40,9 @@ pub enum Work {
     LookUp,
     /// Compiles conditions.
     Compile,
+    /// Looks at the record that a command was about. The command had its turn: that it was applied is told however many
+    /// read at the moment.
+    Outcome,
 }
 
 /// The permits.
@@ -191,11 +194,15 @@ impl TenantReads<'_> {
             deadline: self.reads.deadline,
         };
         let permits = match work {
-            Work::Scan => &self.reads.scans,
-            Work::LookUp => &self.reads.look_ups,
-            Work::Compile => &self.reads.compiles,
+            Work::Scan => Some(&self.reads.scans),
+            Work::LookUp => Some(&self.reads.look_ups),
+            Work::Compile => Some(&self.reads.compiles),
+            Work::Outcome => None,
         };
-        let permit = self.permit(permits, 1, end).await?;
+        let permit = match permits {
+            Some(permits) => Some(self.permit(permits, 1, end).await?),
+            None => None,
+        };
         let reading = tokio::task::spawn_blocking(move || {
             // Given back when the work ends, not when the client leaves.
             let _permit = permit;
@@ -379,6 +386,15 @@ mod tests {
             reads.of(&"a".into()).send(answer()).await.is_ok(),
             "its room is free again"
         );
+    }
+
+    #[tokio::test]
+    async fn what_a_command_did_is_told_however_many_read() {
+        let reads = reads(1, 20);
+        let _all = reads.look_ups.try_hold(&"a".into(), 16).unwrap();
+        let one = |_: &Pace| Ok(1);
+        assert!(reads.of(&"a".into()).run(Work::LookUp, one).await.is_err());
+        assert_eq!(reads.of(&"a".into()).run(Work::Outcome, one).await.ok(), Some(1));
     }
 
     #[tokio::test]
