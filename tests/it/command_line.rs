@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use donjon_tests::{Server, files};
+use donjon_tests::{Server, ServerOptions, files};
 use serde_json::{Value, json};
 
 fn donjon(server: &Server, args: &[&str], input: &str) -> Output {
@@ -143,4 +143,30 @@ fn an_incident_of_large_alerts_is_shown_and_each_names_its_position() {
         position(0) > position(11) && position(11) > 1,
         "newest first, after the rule"
     );
+}
+
+#[test]
+fn a_list_of_rules_that_needs_several_pages_is_printed_whole() {
+    let server = Server::start_with(ServerOptions {
+        plugins: vec![files::plugin("rules")],
+        config: "[reads]\nmax_answer_bytes = 8192\n".into(),
+        ..ServerOptions::default()
+    })
+    .unwrap();
+    let rule = |at: usize| json!({"ruleName": format!("rule {at}"), "celQuery": format!("name == \"n{at}\""), "timeframeInSeconds": 60, "timeUnit": "seconds"});
+    let rules: Vec<Value> = (0..60).map(rule).collect();
+    let applied = donjon(&server, &["rule", "apply", "-"], &Value::from(rules).to_string());
+    assert!(applied.status.success(), "{}", text(&applied.stderr));
+    let one_page = server.client().get("/rules").unwrap().json();
+    assert!(one_page.as_array().unwrap().len() < 60, "the list needs several pages");
+    let listed = donjon(&server, &["rule", "list", "-o", "json"], "");
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let names: Vec<&str> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|rule| rule["name"].as_str())
+        .collect();
+    let expected: Vec<String> = (0..60).map(|at| format!("rule {at}")).collect();
+    assert_eq!(names, expected);
 }

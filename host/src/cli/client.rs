@@ -9,10 +9,13 @@ use serde_json::Value;
 use super::WrongInput;
 use super::output::{at, clean};
 
-/// Which server, and with which key.
 /// Longest answer that is read: a page ends at `reads.max_answer_bytes` (16 MiB by default) and one item more.
 const MAX_ANSWER_BYTES: u64 = 256 << 20;
 
+/// Says where a list goes on that ended before its end.
+const NEXT_OFFSET: &str = "x-donjon-next-offset";
+
+/// Which server, and with which key.
 #[derive(Args, Clone, Debug)]
 pub struct ClientOptions {
     /// The server.
@@ -38,6 +41,35 @@ impl ClientOptions {
     /// # Errors
     /// When the server cannot be reached or refuses: 4xx is wrong input (exit code 2).
     pub fn call(&self, method: Method, path: &str, body: Option<&[u8]>, kind: &str) -> anyhow::Result<Value> {
+        Ok(self.exchange(method, path, body, kind)?.0)
+    }
+
+    /// A whole list: its pages, one after the other.
+    ///
+    /// # Errors
+    /// As `call`.
+    pub fn list(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+        let (mut items, mut next) = (Vec::new(), Some(0));
+        while let Some(offset) = next {
+            let (page, following) = self.exchange(Method::Get, &format!("{path}?offset={offset}"), None, "")?;
+            items.extend(page.as_array().into_iter().flatten().cloned());
+            next = following;
+            anyhow::ensure!(
+                next.is_none_or(|next| next > offset),
+                "the list does not go on behind offset {offset}"
+            );
+        }
+        Ok(items)
+    }
+
+    /// Calls the server; also answers where a list goes on that ended early.
+    fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&[u8]>,
+        kind: &str,
+    ) -> anyhow::Result<(Value, Option<u64>)> {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
         let agent = ureq::Agent::new_with_config(config);
@@ -55,6 +87,11 @@ impl ClientOptions {
             let text = format!("reach {url}; is the server running? (donjon serve, or --url): {error}");
             anyhow::anyhow!(self.without_password(&text))
         })?;
+        let next = answer
+            .headers()
+            .get(NEXT_OFFSET)
+            .and_then(|offset| offset.to_str().ok());
+        let next = next.and_then(|offset| offset.parse().ok());
         let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES);
         let text = body.read_to_string().context("read the answer")?;
         let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
@@ -63,7 +100,7 @@ impl ClientOptions {
             return Err(WrongInput(format!("server answered {status}: {}", readable(&value))).into());
         }
         anyhow::ensure!(status.is_success(), "server answered {status}: {}", readable(&value));
-        Ok(value)
+        Ok((value, next))
     }
 }
 

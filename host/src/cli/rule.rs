@@ -13,8 +13,7 @@ use super::output::{Output, at, clean, print, say};
 /// # Errors
 /// When the server cannot be reached or refuses.
 pub fn list(client: &ClientOptions, output: Output) -> anyhow::Result<()> {
-    let answer = client.call(Method::Get, "/rules", None, "")?;
-    let rows = answer.as_array().cloned().unwrap_or_default();
+    let rows = client.list("/rules")?;
     let columns = [
         ("ID", "id"),
         ("NAME", "name"),
@@ -24,7 +23,7 @@ pub fn list(client: &ClientOptions, output: Output) -> anyhow::Result<()> {
         ("ERRORS", "counters.errors"),
         ("CONDITION", "definition_cel"),
     ];
-    print(&rows, &columns, output, &answer)
+    print(&rows, &columns, output, &Value::Array(rows.clone()))
 }
 
 /// Creates rules that are new by name and replaces those that are known: all in one step, or none.
