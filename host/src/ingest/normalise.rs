@@ -45,6 +45,11 @@ const TEXTS: [&str; 9] = [
     "providerId",
 ];
 
+/// Whether a field is text or null in every alert, wherever it came from.
+pub fn is_text(field: &str) -> bool {
+    TEXTS.contains(&field) || matches!(field, "description_format" | "url")
+}
+
 /// What is known about an item beside its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Given<'a> {

@@ -9,25 +9,11 @@ use donjon_core::value::{SetOutcome, split_path};
 use donjon_core::{Severity, Value};
 
 use super::Pending;
+use crate::ingest::normalise::is_text;
 use crate::json;
 
 /// What a patch may not touch: identity, status and time of an alert (I5).
 const FIXED_ATTRIBUTES: [&str; 5] = ["id", "event_id", "fingerprint", "status", "lastReceived"];
-
-/// Attributes that are text or null wherever an alert came from.
-const TEXTS: [&str; 11] = [
-    "environment",
-    "service",
-    "message",
-    "description",
-    "description_format",
-    "note",
-    "assignee",
-    "imageUrl",
-    "startedAt",
-    "providerId",
-    "url",
-];
 
 /// Applies the allowed changes of one patch and remembers them with the event.
 pub(super) fn apply(plugin: &str, event: &mut Pending, changes: Vec<Change>) {
@@ -91,7 +77,7 @@ fn fits(first: &str, nested: bool, value: Option<&Value>) -> Result<(), String> 
                     .is_some_and(|text| Severity::parse(text).is_some())
         }
         "name" => !nested && value.and_then(Value::as_text).is_some_and(|text| !text.is_empty()),
-        _ if TEXTS.contains(&first) => !nested && (text || matches!(value, None | Some(Value::Null))),
+        _ if is_text(first) => !nested && (text || matches!(value, None | Some(Value::Null))),
         _ => true,
     };
     let shape = match first {
