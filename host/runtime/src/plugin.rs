@@ -324,7 +324,10 @@ impl Plugin {
         };
         let running = self.lanes.serving(&batch.tenant);
         let mut running = running.lock().await;
-        if running.strikes.is_pausing(Instant::now()) {
+        // What alerts wait for is asked whenever the line asks, which waits itself: left alone, it could not show either
+        // that it judges other alerts, and a `retry` for one of them would hold the line without end.
+        let patience = self.patience();
+        if patience == Patience::Short && running.strikes.is_pausing(Instant::now()) {
             let failed = (0..shape.alerts).map(|alert| (alert, BACKING_OFF.to_owned())).collect();
             return (
                 Judged {
@@ -340,7 +343,6 @@ impl Plugin {
             );
         }
         let limits = self.blueprint.limits();
-        let patience = self.patience();
         let mut session = Session::<R>::new(
             (&self.blueprint, patience),
             (&self.counters, &self.pace),

@@ -84,8 +84,9 @@ impl Stage<'_> {
             let poisons_often = self.probes.poisons_often(self.tenant, self.now);
             let is_poison = match proof {
                 Proof::None => false,
-                _ if attempt.may_pass || attempts >= ATTEMPTS => attempts >= ATTEMPTS,
-                _ if poisons_often => true,
+                // Whatever is said to be to blame: a plugin may answer `retry` for the alerts of one tenant for ever.
+                _ if poisons_often || attempts >= ATTEMPTS => true,
+                _ if attempt.may_pass => false,
                 Proof::AnswersEmpty => false,
                 Proof::Judges => proved >= ATTEMPTS_WITH_POISON,
             };

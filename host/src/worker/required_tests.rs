@@ -199,3 +199,21 @@ fn a_failure_by_circumstance_is_no_poison_and_is_waited_for() {
     let outcome = judged(&entries, unlucky);
     assert_eq!((outcome.pauses, outcome.told("a", "unlucky")), (3, String::new()));
 }
+
+#[test]
+fn who_is_often_refused_by_circumstance_does_not_hold_the_line_for_others() {
+    let names: Vec<String> = (0..6).map(|at| format!("poison{at}")).collect();
+    let mut entries = vec![sent("a", "good")];
+    entries.extend(names.iter().map(|name| sent("a", name)));
+    entries.push(sent("b", "good"));
+    let outcome = judged(&entries, |batch, _| (poison(batch), true));
+    let calls: Vec<usize> = names.iter().map(|name| outcome.calls_with(name)).collect();
+    assert_eq!(calls, [5, 5, 5, 1, 1, 1]);
+    assert_eq!(
+        outcome.pauses,
+        3 * 4,
+        "three poison alerts of a tenant, then nobody waits"
+    );
+    assert_eq!(outcome.told("a", "poison5"), "judge: trapped");
+    assert_eq!(outcome.told("b", "good"), "");
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use donjon_core::batch::{Change, KvValue, KvWrite, Scalar};
 use donjon_core::{RuleId, TenantId, Timestamp};
-use donjon_runtime::{CallError, CorrelateOutcome, Limits, Plugin};
+use donjon_runtime::{CallError, CorrelateOutcome, Limits, Plugin, PluginCalls as _};
 
 use crate::guests::{self, ENRICHER, Memory, batch, correlator, module, quick, rule, runtime};
 
@@ -205,7 +205,9 @@ async fn a_plugin_that_always_fails_is_given_up_and_then_left_alone() {
         back_off_first: Duration::from_millis(300),
         ..quick()
     };
-    let plugin = started(limits).await;
+    let plugin = guests::start(&runtime(limits), &guests::optional_correlator(""))
+        .await
+        .unwrap();
     for _ in 0..3 {
         let outcome = plugin.correlate(batch(&["p"; 64])).await;
         assert_eq!(failed(&outcome), (0..64).collect::<Vec<_>>());
@@ -217,6 +219,25 @@ async fn a_plugin_that_always_fails_is_given_up_and_then_left_alone() {
     assert_eq!(plugin.counters().calls, calls);
     tokio::time::sleep(Duration::from_millis(320)).await;
     assert!(failed(&plugin.correlate(batch(&["a"])).await).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_asks_to_be_left_alone_is_but_for_one_that_alerts_wait_for() {
+    let plugin = started(quick()).await;
+    let outcome = plugin.correlate(batch(&["r"])).await;
+    assert!(outcome.may_pass, "circumstances are to blame");
+    assert_eq!(outcome.failed[0].1, "answered with an error: try again after 60000 ms");
+    let waited_for = plugin.correlate(batch(&["a"])).await;
+    assert_eq!(
+        verdicts(&waited_for).len(),
+        1,
+        "it shows that it works: {:?}",
+        waited_for.failed
+    );
+    plugin.correlate(batch(&["r"])).await;
+    plugin.set_required(false);
+    let left_alone = plugin.correlate(batch(&["a"])).await;
+    assert_eq!(left_alone.failed, [(0, "plugin is backing off".to_owned())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 ;; A correlator that does what the first letter of an alert's event id says:
-;;   p logs "poisoned" and traps   l loops   m asks for memory until it is denied   e answers an error   x names an alert
-;;   that is not there   k stores its event id under "k"   g groups by what is stored under "k"   c traps unless it is
+;;   p logs "poisoned" and traps   l loops   m asks for memory until it is denied   e answers an error   r answers
+;;   that it wants to be called again in a minute   x names an alert that is not there   k stores its event id under "k"   g groups by what is stored under "k"   c traps unless it is
 ;;   configured   everything else becomes one verdict, grouped by its fingerprint
 ;; Verdicts name the first rule it was given, or "policy".
 (module
@@ -111,6 +111,13 @@
           (i32.store (i32.const 324) (i32.const 5))
           (i32.store (i32.const 328) (i32.const 112))
           (i32.store (i32.const 332) (i32.const 16))
+          (return (i32.const 320))))
+      (if (i32.eq (local.get $letter) (i32.const 114 (;r;)))
+        (then
+          (i32.store (i32.const 320) (i32.const 1))
+          (i32.store (i32.const 324) (i32.const 2))
+          (i32.store (i32.const 328) (i32.const 1))
+          (i32.store (i32.const 332) (i32.const 60000))
           (return (i32.const 320))))
       (if (i32.eq (local.get $letter) (i32.const 120 (;x;)))
         (then (i32.store (local.get $verdict) (i32.const 999999))))
