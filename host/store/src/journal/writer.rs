@@ -245,11 +245,7 @@ impl Journal {
         if !known || self.written_to <= self.marked_to {
             return Ok(());
         }
-        let mark = self.dir.join(segment::synced_name(self.written_to));
-        self.files
-            .create(&mark)
-            .map_err(|error| JournalError::io("create", &mark, error))?;
-        self.sync_dir()?;
+        self.leave_mark(&segment::synced_name(self.written_to))?;
         self.marked_to = self.written_to;
         self.forget_older_marks(segment::parse_synced_name, self.marked_to);
         Ok(())
@@ -269,13 +265,7 @@ impl Journal {
         let Some(newest) = self.unremoved.iter().map(|segment| segment.info.last_seq).max() else {
             return Ok(freed);
         };
-        let mark = self.dir.join(segment::freed_name(newest));
-        if !mark.exists() {
-            self.files
-                .create(&mark)
-                .map_err(|error| JournalError::io("create", &mark, error))?;
-        }
-        self.sync_dir()?;
+        self.leave_mark(&segment::freed_name(newest))?;
         // The oldest first: a crash in between leaves a beginning that the mark explains, and no gap.
         while let Some(segment) = self.unremoved.first() {
             match self.files.remove(&segment.path) {
@@ -297,6 +287,17 @@ impl Journal {
     #[must_use]
     pub fn has_unremoved(&self) -> bool {
         !self.unremoved.is_empty()
+    }
+
+    /// Leaves an empty file whose name says something, durably. It may be there already, from a call that failed after it
+    /// was made: whether its name is durable is then not known.
+    fn leave_mark(&mut self, name: &str) -> Result<(), JournalError> {
+        let mark = self.dir.join(name);
+        if !mark.exists() {
+            let made = self.files.create(&mark);
+            made.map_err(|error| JournalError::io("create", &mark, error))?;
+        }
+        self.sync_dir()
     }
 
     /// The newest mark says it all; an older one that stays does no harm.

@@ -4,6 +4,8 @@ mod damage;
 mod faults;
 mod forged;
 mod groups;
+#[cfg(feature = "simulation")]
+mod marks;
 mod roundtrip;
 mod torn;
 
