@@ -40,13 +40,23 @@ fn spend_for_equality(left: &Value<'_>, right: &Value<'_>, budget: &mut Budget) 
 pub(crate) fn equal_scalars(left: &Value<'_>, right: &Value<'_>) -> bool {
     match (left, right) {
         (Value::Null, Value::Null) => true,
-        (Value::Text(left), Value::Text(right)) => **left == **right,
+        (Value::Text(left), Value::Text(right)) => same_text(left, right),
         (Value::Bool(left), Value::Bool(right)) => left == right,
         (Value::Timestamp(left), Value::Timestamp(right)) => left == right,
         (Value::Duration(left), Value::Duration(right)) => left == right,
         (Value::Text(text), other) | (other, Value::Text(text)) => is_text_of(other, text),
         _ => order_numbers(left, right) == Some(Some(Ordering::Equal)),
     }
+}
+
+/// `==` of texts, eight bytes at a time: in a component the comparison of the standard library goes byte by byte.
+pub(crate) fn same_text(left: &str, right: &str) -> bool {
+    let (left_words, left_rest) = left.as_bytes().as_chunks::<8>();
+    let (right_words, right_rest) = right.as_bytes().as_chunks::<8>();
+    let number = |word: &[u8; 8]| u64::from_le_bytes(*word);
+    left.len() == right.len()
+        && left_words.iter().map(number).eq(right_words.iter().map(number))
+        && left_rest.iter().eq(right_rest)
 }
 
 /// Whether a text is the text of a number. A double has two texts, `5` and `5.0`.

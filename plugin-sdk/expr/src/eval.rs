@@ -4,7 +4,7 @@
 //! Must not know: where attributes come from, beyond the trait; or what a branch is.
 
 use crate::arithmetic;
-use crate::compare::{equal, equal_scalars, find, ordered};
+use crate::compare::{equal, equal_scalars, find, ordered, same_text};
 use crate::convert;
 use crate::error::{Budget, EvalError};
 use crate::json;
@@ -12,6 +12,7 @@ use crate::limits::MAX_SOURCE_BYTES;
 use crate::tree::{Comparison, EqualsText, Fold, Node, Pair, TextTest};
 use crate::value::{Constant, Text, Value, double_to_int};
 use crate::{Attributes, Datum};
+use memchr::memmem::Finder;
 use std::rc::Rc;
 
 type Outcome<'a> = Result<Value<'a>, EvalError>;
@@ -47,6 +48,7 @@ impl<'a, 'b, A: Attributes> Machine<'a, 'b, A> {
             Node::Or(sides) => self.logic(sides, true),
             Node::Not(operand) => self.test(operand).map(|bool| !bool),
             Node::TextTest(sides, test) => self.text_test(sides, *test),
+            Node::ContainsPart(test) => self.contains_part(&test.0, &test.1),
             Node::Matches(text, pattern) => {
                 let text = self.text(text, "matches")?;
                 pattern.is_match(&text, self.budget)
@@ -159,7 +161,7 @@ impl<'a, 'b, A: Attributes> Machine<'a, 'b, A> {
             (Datum::Text(text), by) => {
                 self.budget.spend_bytes(text.len())?;
                 match by {
-                    Comparison::Plain => *text == *equals.text,
+                    Comparison::Plain => same_text(text, &equals.text),
                     Comparison::Severity => text.eq_ignore_ascii_case(&equals.text),
                 }
             }
@@ -214,6 +216,13 @@ impl<'a, 'b, A: Attributes> Machine<'a, 'b, A> {
             TextTest::StartsWith => text.starts_with(&*part),
             TextTest::EndsWith => text.ends_with(&*part),
         })
+    }
+
+    fn contains_part(&mut self, text: &'a Node, part: &Finder<'static>) -> Result<bool, EvalError> {
+        let text = self.text(text, TextTest::Contains.name())?;
+        self.budget
+            .spend_bytes(text.len().saturating_add(part.needle().len()))?;
+        Ok(part.find(text.as_bytes()).is_some())
     }
 
     #[inline(never)]

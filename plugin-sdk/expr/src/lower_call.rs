@@ -11,6 +11,7 @@ use crate::tree::{ArithmeticOperator, Comparison, EqualsText, Function, Node, Or
 use crate::value::{Constant, Kind, Value};
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, Expr, operators};
+use memchr::memmem::Finder;
 
 impl Lowerer<'_, '_> {
     /// A call: an operator, or a function in either of its forms.
@@ -269,7 +270,13 @@ impl Lowerer<'_, '_> {
 
     fn text_test(&mut self, id: u64, test: TextTest, text: &IdedExpr, part: &IdedExpr) -> Result<Typed, Diagnostic> {
         let sides = (self.text(id, test.name(), text)?, self.text(id, test.name(), part)?);
-        Ok(Typed::new(Node::TextTest(Box::new(sides), test), Kind::Bool))
+        let node = match sides {
+            (text, Node::Constant(Constant::Text(part))) if test == TextTest::Contains => {
+                Node::ContainsPart(Box::new((text, Finder::new(part.as_bytes()).into_owned())))
+            }
+            sides => Node::TextTest(Box::new(sides), test),
+        };
+        Ok(Typed::new(node, Kind::Bool))
     }
 
     fn matches(&mut self, id: u64, text: &IdedExpr, pattern: &IdedExpr) -> Result<Typed, Diagnostic> {

@@ -46,6 +46,8 @@ pub(crate) enum Node {
     List(Box<[Node]>),
     Map(Box<[(Node, Node)]>),
     TextTest(Pair, TextTest),
+    /// `text.contains("part")`: the search is prepared once.
+    ContainsPart(Box<(Node, memchr::memmem::Finder<'static>)>),
     Matches(Box<Node>, Box<Pattern>),
     Call(Box<Node>, Function),
     /// `accumulator + [element]` of map and filter, without copying the accumulator.
