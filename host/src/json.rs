@@ -6,6 +6,7 @@ mod print;
 use std::collections::HashMap;
 use std::fmt;
 
+use compact_str::CompactString;
 use donjon_core::batch::Scalar;
 use donjon_core::{Object, Value};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -204,7 +205,7 @@ impl<'de, const MAY_HOLD_NUL: bool> Visitor<'de> for TreeVisitor<MAY_HOLD_NUL> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members: Vec<(String, Value)> = Vec::new();
+        let mut members: Vec<(CompactString, Value)> = Vec::new();
         while let Some(Key(key)) = map.next_key::<Key<MAY_HOLD_NUL>>()? {
             let Tree(value) = map.next_value::<Tree<MAY_HOLD_NUL>>()?;
             if members.len() >= MAX_OBJECT_MEMBERS {
@@ -231,22 +232,22 @@ const FEW_MEMBERS: usize = 32;
 
 /// An object of members in the order of arrival. Of two with the same name the first keeps its place and the last its
 /// value, as in every reader of JSON.
-fn without_twins(members: Vec<(String, Value)>) -> Object {
+fn without_twins(members: Vec<(CompactString, Value)>) -> Object {
     if !has_twins(&members) {
-        return members.into_iter().collect();
+        return Object::from(members);
     }
-    let mut last: HashMap<String, Value> = HashMap::with_capacity(members.len());
+    let mut last: HashMap<CompactString, Value> = HashMap::with_capacity(members.len());
     let mut order = Vec::with_capacity(members.len());
     for (name, value) in members {
         if last.insert(name.clone(), value).is_none() {
             order.push(name);
         }
     }
-    let member = |name: String| last.remove(&name).map(|value| (name, value));
+    let member = |name: CompactString| last.remove(&name).map(|value| (name, value));
     order.into_iter().filter_map(member).collect()
 }
 
-fn has_twins(members: &[(String, Value)]) -> bool {
+fn has_twins(members: &[(CompactString, Value)]) -> bool {
     if members.len() > FEW_MEMBERS {
         let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
@@ -274,7 +275,7 @@ fn mark_of(name: &[u8]) -> u8 {
     length.wrapping_mul(67) ^ first.wrapping_mul(29) ^ middle.wrapping_mul(11) ^ last.wrapping_mul(151)
 }
 
-struct Key<const MAY_HOLD_NUL: bool>(String);
+struct Key<const MAY_HOLD_NUL: bool>(CompactString);
 
 impl<'de, const MAY_HOLD_NUL: bool> Deserialize<'de> for Key<MAY_HOLD_NUL> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -294,14 +295,14 @@ impl<'de, const MAY_HOLD_NUL: bool> Deserialize<'de> for Key<MAY_HOLD_NUL> {
 
 /// The text without NUL characters, as every text of a document that is parsed.
 pub fn without_nul(text: &str) -> String {
-    owned::<true>(text)
+    owned::<true>(text).into()
 }
 
-fn owned<const MAY_HOLD_NUL: bool>(text: &str) -> String {
+fn owned<const MAY_HOLD_NUL: bool>(text: &str) -> CompactString {
     if MAY_HOLD_NUL && text.contains('\0') {
-        text.replace('\0', "")
+        text.replace('\0', "").into()
     } else {
-        text.to_owned()
+        text.into()
     }
 }
 
@@ -395,13 +396,13 @@ mod tests {
             any::<bool>().prop_map(Value::Bool),
             any::<i64>().prop_map(Value::Int),
             any::<f64>().prop_map(Value::Float),
-            any::<String>().prop_map(Value::Text),
-            "[ -~]{0,40}".prop_map(Value::Text),
+            any::<String>().prop_map(Value::text),
+            "[ -~]{0,40}".prop_map(Value::text),
         ];
         leaf.prop_recursive(4, 64, 8, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..8).prop_map(Value::List),
-                prop::collection::vec((any::<String>(), inner), 0..8)
+                prop::collection::vec((any::<String>().prop_map(CompactString::from), inner), 0..8)
                     .prop_map(|members| Value::Object(without_twins(members))),
             ]
         })
@@ -415,7 +416,7 @@ mod tests {
 
         #[test]
         fn twins_are_found_whatever_they_are_called(names in prop::collection::vec("[ab]{0,4}|label_[0-9]{1,2}", 0..80)) {
-            let members: Vec<(String, Value)> = names.iter().map(|name| (name.clone(), Value::Null)).collect();
+            let members: Vec<_> = names.iter().map(|name| (name.into(), Value::Null)).collect();
             let different: std::collections::HashSet<&String> = names.iter().collect();
             prop_assert_eq!(has_twins(&members), different.len() < names.len());
         }

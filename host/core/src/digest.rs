@@ -124,16 +124,12 @@ mod tests {
 
     #[test]
     fn digest_ignores_order_null_times_and_generated_ids() {
-        let a = object(&[
-            ("a", Value::Int(1)),
-            ("b", Value::Text("x".into())),
-            ("id", Value::Text("1".into())),
-        ]);
+        let a = object(&[("a", Value::Int(1)), ("b", Value::text("x")), ("id", Value::text("1"))]);
         let b = object(&[
-            ("id", Value::Text("2".into())),
-            ("b", Value::Text("x".into())),
+            ("id", Value::text("2")),
+            ("b", Value::text("x")),
             ("c", Value::Null),
-            ("lastReceived", Value::Text("now".into())),
+            ("lastReceived", Value::text("now")),
             ("a", Value::Int(1)),
         ]);
         assert_eq!(content_digest(&a, true), content_digest(&b, true));
@@ -142,11 +138,11 @@ mod tests {
 
     #[test]
     fn the_digest_is_the_one_that_was_stored_before() {
-        let inner = object(&[("host", Value::Text("db-7".into())), ("n", Value::Float(2.5))]);
+        let inner = object(&[("host", Value::text("db-7")), ("n", Value::Float(2.5))]);
         let alert = object(&[
-            ("name", Value::Text("disk full".into())),
+            ("name", Value::text("disk full")),
             ("labels", Value::Object(inner)),
-            ("source", Value::List(vec![Value::Text("a".into()), Value::Bool(true)])),
+            ("source", Value::List(vec![Value::text("a"), Value::Bool(true)])),
             ("count", Value::Int(-3)),
         ]);
         let ContentDigest(digest) = content_digest(&alert, false);
@@ -155,7 +151,7 @@ mod tests {
 
     #[test]
     fn fingerprints_of_values_do_not_collide_across_borders() {
-        let text = |t: &str| Value::Text(t.to_owned());
+        let text = |t: &str| Value::text(t);
         let (ab, c, a, bc, abc) = (text("ab"), text("c"), text("a"), text("bc"), text("abc"));
         let prints = [
             fingerprint_of_values(&[Some(&ab), Some(&c)]),

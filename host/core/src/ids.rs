@@ -157,7 +157,7 @@ impl GroupKey {
     pub fn new(mut values: Vec<String>) -> GroupKey {
         for value in &mut values {
             if value.len() > crate::limits::MAX_GROUP_VALUE_BYTES {
-                let digest = crate::digest::fingerprint_of_values(&[Some(&crate::Value::Text(value.clone()))]);
+                let digest = crate::digest::fingerprint_of_values(&[Some(&crate::Value::text(value.as_str()))]);
                 let kept = crate::limits::MAX_GROUP_VALUE_BYTES - 1 - digest.len();
                 *value = format!("{}#{digest}", crate::limits::cut(value, kept));
             }

@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn templates_take_values_literally_and_one_set_each() {
-        let text = |text: &str| Value::Text(text.to_owned());
+        let text = |text: &str| Value::text(text);
         let host = |name: &str| vec![("host", text(name))];
         let check = |template: &str, members: Vec<Labels>, expected: &str| {
             assert_eq!(rendered(template, members), expected, "{template}");
@@ -245,7 +245,7 @@ mod tests {
             assert_eq!(most, MAX_NAME_VALUE_BYTES);
             format!("{value:?}")
         };
-        let text = |text: &str| Value::Text(text.to_owned());
+        let text = |text: &str| Value::text(text);
         // Printing stops long before the end: what comes then would be no value of a name.
         let never = |_: &Value, _: usize| -> String { unreachable!("printed beyond the limit") };
         let mut long = vec![text("abc"); 200];

@@ -1,5 +1,7 @@
 //! The tree of one JSON document, without knowing JSON text: parsing and printing live at the border.
 
+use compact_str::CompactString;
+
 use crate::limits::{MAX_PATH_KEYS, MAX_VALUE_DEPTH};
 
 /// A JSON value. Numbers keep whether they were whole.
@@ -13,8 +15,9 @@ pub enum Value {
     Int(i64),
     /// Any other number.
     Float(f64),
-    /// A string.
-    Text(String),
+    /// A string. Short ones, which most are, take no memory of their own: parsing an alert then asks for memory a few
+    /// times and not forty times, and what another thread gives back is dear.
+    Text(CompactString),
     /// A list.
     List(Vec<Value>),
     /// An object.
@@ -23,7 +26,7 @@ pub enum Value {
 
 /// A JSON object in the order of arrival. Look-up is linear: alerts have few attributes, and order matters to people.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Object(Vec<(String, Value)>);
+pub struct Object(Vec<(CompactString, Value)>);
 
 impl Object {
     /// An empty object.
@@ -50,7 +53,7 @@ impl Object {
     }
 
     /// Sets a member, in place if it is there.
-    pub fn set(&mut self, key: impl Into<String> + AsRef<str>, value: Value) {
+    pub fn set(&mut self, key: impl Into<CompactString> + AsRef<str>, value: Value) {
         match self.get_mut(key.as_ref()) {
             Some(present) => *present = value,
             None => self.0.push((key.into(), value)),
@@ -58,8 +61,8 @@ impl Object {
     }
 
     /// Appends a member that is known to be absent.
-    pub fn push(&mut self, key: String, value: Value) {
-        self.0.push((key, value));
+    pub fn push(&mut self, key: impl Into<CompactString>, value: Value) {
+        self.0.push((key.into(), value));
     }
 
     /// Removes a member.
@@ -155,15 +158,22 @@ pub enum SetOutcome {
     TooDeep,
 }
 
-impl FromIterator<(String, Value)> for Object {
-    fn from_iter<T: IntoIterator<Item = (String, Value)>>(iter: T) -> Object {
-        Object(iter.into_iter().collect())
+impl<K: Into<CompactString>> FromIterator<(K, Value)> for Object {
+    fn from_iter<T: IntoIterator<Item = (K, Value)>>(iter: T) -> Object {
+        Object(iter.into_iter().map(|(key, value)| (key.into(), value)).collect())
+    }
+}
+
+impl From<Vec<(CompactString, Value)>> for Object {
+    /// Members whose names are there once each.
+    fn from(members: Vec<(CompactString, Value)>) -> Object {
+        Object(members)
     }
 }
 
 impl IntoIterator for Object {
-    type Item = (String, Value);
-    type IntoIter = std::vec::IntoIter<(String, Value)>;
+    type Item = (CompactString, Value);
+    type IntoIter = std::vec::IntoIter<(CompactString, Value)>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
@@ -171,6 +181,12 @@ impl IntoIterator for Object {
 }
 
 impl Value {
+    /// A string.
+    #[must_use]
+    pub fn text(text: impl Into<CompactString>) -> Value {
+        Value::Text(text.into())
+    }
+
     /// The text of a string.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {

@@ -94,7 +94,7 @@ pub fn to_json(shown: Shown<'_>, entry: Option<Entry>, incidents: &[String]) -> 
 }
 
 fn remembered(state: &AlertState) -> Object {
-    let text = |text: &str| Value::Text(text.to_owned());
+    let text = |text: &str| Value::text(text);
     [
         ("name".to_owned(), text(state.fingerprint.as_str())),
         ("fingerprint".to_owned(), text(state.fingerprint.as_str())),
@@ -116,7 +116,7 @@ fn lay_over(attributes: &mut Object, state: &AlertState) {
             None => attributes.remove_at(&keys),
         }
     }
-    attributes.set("lastReceived", Value::Text(time::format(state.last_received)));
+    attributes.set("lastReceived", Value::text(time::format(state.last_received)));
 }
 
 fn add_computed(fields: &mut Map<String, Json>, shown: Shown<'_>, incidents: &[String]) {

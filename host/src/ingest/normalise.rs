@@ -166,29 +166,29 @@ fn by_last_received(attributes: &mut Object, last_received: Timestamp) {
 }
 
 fn fill_id_and_name(attributes: &mut Object) -> Result<bool, Invalid> {
-    let id = match attributes.get("id") {
-        None | Some(Value::Null) => None,
-        Some(Value::Text(text)) if text.is_empty() => None,
-        Some(Value::Text(text)) => Some(text.clone()),
-        Some(Value::Int(i)) => Some(i.to_string()),
+    let generated = match attributes.get("id") {
+        None | Some(Value::Null) => true,
+        Some(Value::Text(text)) => text.is_empty(),
+        Some(Value::Int(i)) => {
+            let id = Value::text(i.to_string());
+            attributes.set("id", id);
+            false
+        }
         Some(_) => return Err(invalid("id", "must be text")),
     };
-    let name = match attributes.get("name") {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::Text(text)) => text.clone(),
+    let unnamed = match attributes.get("name") {
+        None | Some(Value::Null) => true,
+        Some(Value::Text(text)) => text.is_empty(),
         Some(_) => return Err(invalid("name", "must be text")),
     };
-    if name.is_empty() {
-        attributes.set(
-            "name",
-            Value::Text(id.clone().unwrap_or_else(|| UNKNOWN_NAME.to_owned())),
-        );
+    if unnamed {
+        let id = attributes.get("id").filter(|_| !generated);
+        let name = id.cloned().unwrap_or_else(|| Value::text(UNKNOWN_NAME));
+        attributes.set("name", name);
     }
-    let generated = id.is_none();
-    attributes.set(
-        "id",
-        Value::Text(id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())),
-    );
+    if generated {
+        attributes.set("id", Value::text(uuid::Uuid::new_v4().to_string()));
+    }
     Ok(generated)
 }
 
@@ -204,8 +204,8 @@ fn enumerations(attributes: &mut Object) -> (Status, Severity) {
         _ => None,
     };
     let severity = severity.unwrap_or(Severity::Info);
-    attributes.set("status", Value::Text(status.as_str().to_owned()));
-    attributes.set("severity", Value::Text(severity.as_str().to_owned()));
+    attributes.set("status", Value::text(status.as_str()));
+    attributes.set("severity", Value::text(severity.as_str()));
     (status, severity)
 }
 
@@ -225,7 +225,7 @@ fn last_received(attributes: &mut Object, now: Timestamp) -> Result<Timestamp, I
         Some(Value::Float(seconds)) => time::from_seconds(*seconds).ok_or_else(unreadable)?,
         Some(_) => return Err(unreadable()),
     };
-    attributes.set("lastReceived", Value::Text(time::format(at)));
+    attributes.set("lastReceived", Value::text(time::format(at)));
     Ok(at)
 }
 
@@ -240,12 +240,12 @@ fn sources(attributes: &mut Object, provider: &str) -> Result<String, Invalid> {
             None
         }
         Some(Value::Text(text)) if !text.is_empty() => Some(text.clone()),
-        None | Some(Value::Null | Value::List(_)) => Some("keep".to_owned()),
-        Some(Value::Text(_)) => Some("keep".to_owned()),
+        None | Some(Value::Null | Value::List(_)) => Some("keep".into()),
+        Some(Value::Text(_)) => Some("keep".into()),
         Some(_) => return Err(invalid("source", "must be a list of texts")),
     };
     if let Some(single) = list {
-        attributes.set("source", Value::List(vec![Value::Text(single)]));
+        attributes.set("source", Value::List(vec![Value::text(single)]));
     }
     if !provider.is_empty() && provider != "keep" {
         return Ok(provider.to_owned());
@@ -266,14 +266,14 @@ fn texts(attributes: &mut Object) -> Result<(), Invalid> {
             Some(Value::Bool(b)) => b.to_string(),
             Some(Value::List(_) | Value::Object(_)) => return Err(invalid(field, "must be text")),
         };
-        attributes.set(field, Value::Text(text));
+        attributes.set(field, Value::text(text));
     }
     let started = attributes
         .get("startedAt")
         .and_then(Value::as_text)
         .and_then(time::parse);
     if let Some(at) = started {
-        attributes.set("startedAt", Value::Text(time::format(at)));
+        attributes.set("startedAt", Value::text(time::format(at)));
     }
     match attributes.get("description_format").map(|value| value.as_text()) {
         None | Some(Some("markdown" | "html")) => Ok(()),
@@ -309,7 +309,7 @@ fn url(attributes: &mut Object) -> Result<(), Invalid> {
     } else {
         format!("https://{url}")
     };
-    attributes.set("url", Value::Text(quote(&url)));
+    attributes.set("url", Value::text(quote(&url)));
     Ok(())
 }
 
@@ -354,7 +354,8 @@ fn fingerprint(attributes: &mut Object, overriding: Option<&str>) -> Result<Fing
     let supplied = match (overriding, attributes.get("fingerprint")) {
         // Of what is in the body it was taken out by the parser.
         (Some(text), _) => Some(json::without_nul(text)),
-        (None, Some(Value::Text(text))) => Some(text.clone()),
+        (None, Some(Value::Text(text))) if is_fingerprint(text) => return Ok(Fingerprint::from(text.as_str())),
+        (None, Some(Value::Text(text))) => Some(text.to_string()),
         (None, Some(Value::Int(i))) => Some(i.to_string()),
         (None, None | Some(Value::Null)) => None,
         (None, Some(_)) => return Err(invalid("fingerprint", "must be text")),
@@ -366,8 +367,13 @@ fn fingerprint(attributes: &mut Object, overriding: Option<&str>) -> Result<Fing
             _ => hex(&Sha256::digest(json::object_to_vec(attributes))),
         },
     };
-    attributes.set("fingerprint", Value::Text(text.clone()));
+    attributes.set("fingerprint", Value::text(text.as_str()));
     Ok(Fingerprint::from(text))
+}
+
+/// Whether a text is one as it is. Of so many bytes it has no more characters.
+fn is_fingerprint(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_FINGERPRINT_CHARS
 }
 
 fn first_chars(mut text: String, chars: usize) -> String {

@@ -158,7 +158,7 @@ fn text_at<'a>(object: &'a Object, path: &[&str]) -> Option<&'a str> {
 
 fn set_text(object: &mut Object, key: &str, text: Option<&str>) {
     if let Some(text) = text {
-        object.set(key, Value::Text(text.to_owned()));
+        object.set(key, Value::text(text));
     }
 }
 

@@ -99,8 +99,8 @@ const MET: &str = "2026-11-21T00:00:00.000Z";
 
 fn scalar() -> impl Strategy<Value = Value> {
     prop_oneof![
-        4 => prop::sample::select(&TEXTS[..]).prop_map(|text| Value::Text(text.to_owned())),
-        1 => any::<String>().prop_map(Value::Text),
+        4 => prop::sample::select(&TEXTS[..]).prop_map(|text| Value::text(text)),
+        1 => any::<String>().prop_map(Value::text),
         1 => Just(Value::Null),
         1 => any::<bool>().prop_map(Value::Bool),
         1 => prop_oneof![-1i64..10, any::<i64>()].prop_map(Value::Int),
@@ -139,7 +139,7 @@ fn object(members: Vec<(String, Value)>) -> Value {
 /// Members that make it likely that the alert is taken, and that its odd fields do something.
 fn member() -> impl Strategy<Value = (String, Value)> {
     let of = |field: &'static str, value: BoxedStrategy<Value>| value.prop_map(move |value| (field.to_owned(), value));
-    let met = || Just(Value::Text(MET.to_owned())).boxed();
+    let met = || Just(Value::text(MET)).boxed();
     let by_time = value().prop_map(|value| object(vec![(MET.to_owned(), value)])).boxed();
     let labels = prop::collection::vec((name(), scalar()), 0..4).prop_map(object).boxed();
     prop_oneof![
@@ -219,7 +219,7 @@ fn an_assignee_for_the_time_of_an_alert_is_text_or_refuses_the_alert() {
     let refused = take(r#"{"who":"me"}"#).unwrap_err();
     assert!(refused.contains("field assignee"), "{refused}");
     let new = take("5").unwrap();
-    assert_eq!(new.alert.attributes.get("assignee"), Some(&Value::Text("5".to_owned())));
+    assert_eq!(new.alert.attributes.get("assignee"), Some(&Value::text("5")));
     assert_eq!(new.alert.fingerprint.as_str(), "fg", "no NUL is stored");
     check(&new, "").unwrap();
 }

@@ -60,7 +60,7 @@ mod tests {
             assert!(part.len() > most || part == whole, "{most}: {part}");
             assert!(part.len() <= most + LONGEST_CHARACTER);
         }
-        let long = Value::List(vec![Value::Text("y".repeat(1 << 20)); 4]);
+        let long = Value::List(vec![Value::text("y".repeat(1 << 20)); 4]);
         assert!(
             to_text_at_most(&long, 100).capacity() < 1_000,
             "no more is copied than is kept"

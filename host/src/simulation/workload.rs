@@ -153,7 +153,7 @@ impl Workload {
             // The only thing that normalising draws itself.
             alert
                 .attributes
-                .set("id", Value::Text(format!("generated for {event}")));
+                .set("id", Value::text(format!("generated for {event}")));
         }
         Ok(NewAlert {
             event_id: EventId::from(event),

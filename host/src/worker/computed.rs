@@ -69,11 +69,11 @@ pub(super) fn fill(event: &mut Pending, wanted: &[&'static str]) {
 
 fn value_of(event: &Pending, name: &str) -> Option<Value> {
     let stored = &event.admission.stored;
-    let at = |time: Option<Timestamp>| time.map(|at| Value::Text(time::format(at)));
+    let at = |time: Option<Timestamp>| time.map(|at| Value::text(time::format(at)));
     let (provider, key) = &event.sender;
     match name {
-        "apiKeyRef" => Some(Value::Text(key.clone())),
-        "event_id" => Some(Value::Text(event.event.event_id.as_str().to_owned())),
+        "apiKeyRef" => Some(Value::text(key.as_str())),
+        "event_id" => Some(Value::text(event.event.event_id.as_str())),
         "firingCounter" => Some(Value::Int(stored.firing_counter.into())),
         "unresolvedCounter" => Some(Value::Int(stored.unresolved_counter.into())),
         "firingStartTime" => at(stored.firing_start),
@@ -82,8 +82,8 @@ fn value_of(event: &Pending, name: &str) -> Option<Value> {
         "isPartialDuplicate" => Some(Value::Bool(event.admission.dedup == Dedup::Update)),
         "pushed" => Some(Value::Bool(true)),
         "deleted" | "dismissed" | "isFullDuplicate" | "isNoisy" => Some(Value::Bool(false)),
-        "providerType" if provider.is_empty() => Some(Value::Text("keep".into())),
-        "providerType" => Some(Value::Text(provider.clone())),
+        "providerType" if provider.is_empty() => Some(Value::text("keep")),
+        "providerType" => Some(Value::text(provider.as_str())),
         _ => None,
     }
 }

@@ -5,9 +5,10 @@ use donjon_core::batch::{Batch, Column, Scalar};
 use donjon_core::{Object, TenantId, Timestamp, Value};
 
 use super::Pending;
-use super::slices::MAX_CALL_BYTES;
 use crate::json;
 
+/// Most bytes of alerts in one call; a single alert may be larger.
+const MAX_CALL_BYTES: usize = 4 << 20;
 /// Longest value of one column; longer text is cut, longer lists and objects are left out.
 const MAX_VALUE_BYTES: usize = 64 << 10;
 /// All columns of one alert together; what comes beyond is left out.
@@ -18,6 +19,10 @@ const MAX_NAMED: usize = 3;
 const SCALAR_BYTES: usize = size_of::<Scalar>();
 
 const _: () = assert!(MAX_VALUE_BYTES < MAX_ROW_BYTES && MAX_ROW_BYTES <= MAX_CALL_BYTES);
+const _: () = assert!(
+    MAX_CALL_BYTES * 8 <= 256 << 20,
+    "a guest with the default memory holds a call many times"
+);
 
 /// A call's worth of alerts.
 pub(super) struct Handed {

@@ -4,7 +4,7 @@ use super::*;
 
 /// `{"a":{"a":...{"t":text}}}`, so deep, and the columns of all its levels.
 fn nested(depth: usize, text: &str) -> (Object, Vec<Column>) {
-    let leaf: Object = [("t".to_owned(), Value::Text(text.to_owned()))].into_iter().collect();
+    let leaf: Object = [("t".to_owned(), Value::text(text))].into_iter().collect();
     let object = (0..depth).fold(leaf, |inner, _| {
         [("a".to_owned(), Value::Object(inner))].into_iter().collect()
     });
@@ -32,7 +32,7 @@ fn columns_and_rows_are_capped_and_what_is_left_out_is_told() {
     );
     assert!(row.over.unwrap().starts_with(&format!("{} of the", 20 - kept)));
 
-    let long: Object = [("m".to_owned(), Value::Text("é".repeat(MAX_VALUE_BYTES)))]
+    let long: Object = [("m".to_owned(), Value::text("é".repeat(MAX_VALUE_BYTES)))]
         .into_iter()
         .collect();
     let row = row_of(&long, &[Column::new("m"), Column::new("absent")]);

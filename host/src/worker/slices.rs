@@ -1,19 +1,12 @@
 //! Cuts a batch into the slices that a plugin is called with: as many alerts as it manages in the time that a call is
-//! meant to take, and no more bytes than a guest can hold beside its own. Knows no plugin.
+//! meant to take. How many of them fit into a call is known when it is made (`handed.rs`). Knows no plugin.
 
 use donjon_core::{Object, Value};
 
 use super::Pending;
 
-/// Most bytes of alerts in one call; a single alert may be larger.
-pub(super) const MAX_CALL_BYTES: usize = 4 << 20;
 /// What a value takes beside its text.
 const VALUE_BYTES: usize = 16;
-
-const _: () = assert!(
-    MAX_CALL_BYTES * 8 <= 256 << 20,
-    "a guest with the default memory holds a call many times"
-);
 
 /// What is left of a batch.
 pub struct Slices<'a, 'e> {
@@ -28,8 +21,7 @@ impl<'a, 'e> Slices<'a, 'e> {
 
     /// The next slice, of at most so many alerts and at least one; none at the end.
     pub fn next(&mut self, most: usize) -> Option<&mut [&'e mut Pending]> {
-        let sizes = self.rest.iter().map(|event| bytes_of(&event.event.alert.attributes));
-        let len = len_within(sizes, most);
+        let len = self.rest.len().min(most.max(1));
         self.rest.get_mut(..len).filter(|slice| !slice.is_empty())
     }
 
@@ -38,16 +30,6 @@ impl<'a, 'e> Slices<'a, 'e> {
         let rest = std::mem::take(&mut self.rest);
         self.rest = rest.get_mut(alerts.max(1)..).unwrap_or_default();
     }
-}
-
-/// How many of the sizes fit, the first one always.
-fn len_within(sizes: impl Iterator<Item = usize>, most: usize) -> usize {
-    let mut bytes = 0_usize;
-    let fits = |(at, size): &(usize, usize)| {
-        bytes = bytes.saturating_add(*size);
-        *at == 0 || bytes <= MAX_CALL_BYTES
-    };
-    sizes.enumerate().take(most.max(1)).take_while(fits).count()
 }
 
 /// About as many bytes as the JSON text of an alert has.
@@ -71,16 +53,6 @@ fn bytes_of_value(value: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slices_are_bounded_in_alerts_and_in_bytes_and_never_empty() {
-        let mib = 1 << 20;
-        assert_eq!(len_within([100; 1_000].into_iter(), 512), 512);
-        assert_eq!(len_within([mib; 512].into_iter(), 512), 4);
-        assert_eq!(len_within([9 * mib; 2].into_iter(), 512), 1);
-        assert_eq!(len_within([100; 3].into_iter(), 0), 1);
-        assert_eq!(len_within(std::iter::empty(), 512), 0);
-    }
 
     #[test]
     fn an_alert_weighs_about_as_much_as_its_text() {

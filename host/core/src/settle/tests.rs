@@ -75,7 +75,7 @@ fn event(line: &str, seq: u64) -> (Event, Option<(GroupKey, BranchSet)>) {
         source: "test".into(),
         service: None,
         id_generated: false,
-        attributes: [("name".to_owned(), Value::Text(words[1].to_owned()))]
+        attributes: [("name".to_owned(), Value::text(words[1]))]
             .into_iter()
             .collect::<Object>(),
     };

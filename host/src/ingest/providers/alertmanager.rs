@@ -1,6 +1,7 @@
 //! Alerts in the shape of Alertmanager: its webhook (version 4) and the alerts a Prometheus server posts to
 //! `/api/v2/alerts`. Both give an alert the fingerprint that Alertmanager itself computes, so that the two routes meet.
 
+use compact_str::CompactString;
 use donjon_core::{Object, Timestamp, Value};
 
 use super::{set_text, severity, text_at};
@@ -52,7 +53,7 @@ fn formatted(mut alert: Object, status: &str, source: &str) -> Object {
     set_text(&mut object, "name", Some(name.as_deref().unwrap_or(&fingerprint)));
     set_text(&mut object, "status", Some(status));
     set_text(&mut object, "severity", Some(level));
-    object.set("source", Value::List(vec![Value::Text(source.to_owned())]));
+    object.set("source", Value::List(vec![Value::text(source)]));
     set_text(&mut object, "description", description.as_deref());
     let label = |keys: &[&str]| {
         keys.iter()
@@ -71,7 +72,7 @@ fn formatted(mut alert: Object, status: &str, source: &str) -> Object {
         alert.remove(key);
     }
     // What nobody knows is kept, as everywhere. Keys of an object differ, so that only ours are looked at.
-    let ours: Vec<String> = object.iter().map(|(key, _)| key.to_owned()).collect();
+    let ours: Vec<CompactString> = object.iter().map(|(key, _)| key.into()).collect();
     for (key, value) in alert {
         if !ours.contains(&key) {
             object.push(key, value);

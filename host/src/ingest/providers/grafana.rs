@@ -42,7 +42,7 @@ pub fn legacy(body: &Object) -> Result<Object, String> {
         "severity",
         Some(if state == "alerting" { "critical" } else { "info" }),
     );
-    alert.set("source", Value::List(vec![Value::Text("grafana".into())]));
+    alert.set("source", Value::List(vec![Value::text("grafana")]));
     set_text(&mut alert, "description", text_at(body, &["message"]));
     set_text(&mut alert, "url", text_at(body, &["ruleUrl"]));
     set_text(&mut alert, "imageUrl", text_at(body, &["imageUrl"]));

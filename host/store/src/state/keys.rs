@@ -84,7 +84,7 @@ fn push_text(key: &mut Vec<u8>, text: &str) {
 }
 
 fn push_digest(key: &mut Vec<u8>, texts: &[&str]) {
-    let values: Vec<Value> = texts.iter().map(|text| Value::Text((*text).to_owned())).collect();
+    let values: Vec<Value> = texts.iter().map(|text| Value::text(*text)).collect();
     let values: Vec<Option<&Value>> = values.iter().map(Some).collect();
     key.extend_from_slice(&DIGEST.to_be_bytes());
     key.extend_from_slice(fingerprint_of_values(&values).as_bytes());
