@@ -92,6 +92,27 @@ fn a_retried_command_is_applied_once_also_over_a_crash() {
     assert_eq!(count(&mut client, "/rules"), 2);
 }
 
+/// A client that gave up sends again while the first request is still under way: a proxy that retries, an operator who
+/// presses the key twice.
+#[test]
+fn requests_with_one_key_at_the_same_time_are_applied_once_and_answered_alike() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start_with(options(data.path())).unwrap();
+    for round in 0..5 {
+        let key = format!("at-once-{round}");
+        let answers: Vec<Answer> = std::thread::scope(|scope| {
+            let send = || post(&mut server.client(), "/rules", &key, &rule("a", "true"));
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(send)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        for answer in &answers {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_eq!(answer.json()["id"], answers[0].json()["id"]);
+        }
+        assert_eq!(count(&mut server.client(), "/rules"), round + 1, "no twin");
+    }
+}
+
 /// The first dismissal named everything; what came since stays.
 #[test]
 fn a_retried_dismissal_puts_away_nothing_that_came_since() {
