@@ -156,20 +156,37 @@ impl LineStatus {
         }
     }
 
+    /// Of rules that are no more: the tenant has none, or others that no plugin was given yet.
+    pub fn forget_trouble(&self, tenant: &TenantId) {
+        self.state().trouble.remove(tenant);
+    }
+
     /// By plugin; only what is not in order.
     pub fn trouble(&self, tenant: &TenantId) -> BTreeMap<String, RuleTrouble> {
-        self.state().trouble.get(tenant).cloned().unwrap_or_default()
+        self.serving().trouble.get(tenant).cloned().unwrap_or_default()
     }
 
     /// Tenants and plugins where older rules are in force than the newest.
     pub fn refused_count(&self) -> i64 {
-        let state = self.state();
+        let state = self.serving();
         let refused = state
             .trouble
             .values()
             .flat_map(BTreeMap::values)
             .filter(|trouble| trouble.refused.is_some());
         i64::try_from(refused.count()).unwrap_or(i64::MAX)
+    }
+
+    /// Without the trouble of plugins that are gone: nobody else hears of that who knows what they did not take.
+    fn serving(&self) -> MutexGuard<'_, State> {
+        let set = self.set.load();
+        let takes_rules = |name: &str| set.get(name).is_some_and(|plugin| evaluates_rules(plugin.as_ref()));
+        let mut state = self.state();
+        for of_tenant in state.trouble.values_mut() {
+            of_tenant.retain(|name, _| takes_rules(name));
+        }
+        state.trouble.retain(|_, of_tenant| !of_tenant.is_empty());
+        state
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -22,6 +22,7 @@ mod oversized_commands;
 mod plugin_directory;
 mod reading;
 mod recovery;
+mod refused_rules_forgotten;
 mod reload;
 mod required;
 mod required_for_good;

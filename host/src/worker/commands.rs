@@ -34,9 +34,10 @@ impl Worker {
             if let Some(rules) = self.rule_books.get_mut(&entry.tenant) {
                 rules.are_stale();
             }
-            // At a replay nobody waits, and the rules after the last change are enough.
-            if entry.waiter.is_some() {
-                self.put_rules_in_force(&entry.tenant)?;
+            // At a replay nobody waits, and the rules after the last change are enough: those of the next alert.
+            match entry.waiter {
+                Some(_) => self.put_rules_in_force(&entry.tenant)?,
+                None => self.parts.line.forget_trouble(&entry.tenant),
             }
         }
         settle_waiter(entry.waiter, Applied::Command(outcome));

@@ -244,6 +244,10 @@ impl Worker {
         let book = RuleBook::new(rules);
         let computed = computed::wanted(&book, plugins);
         let rules = TenantRules::new(version, plugins.generation, book, computed, before);
+        if !rules.has_conditions() {
+            // No plugin is asked, and none has anything against them.
+            self.parts.line.forget_trouble(tenant);
+        }
         self.rule_books.insert(tenant.clone(), rules);
         Ok(())
     }

@@ -143,7 +143,7 @@ impl TenantRules {
         }
         let (version, book) = (self.version, &self.book);
         let of = self.by_plugin.entry(plugin.name().to_owned()).or_default();
-        of.follow(plugin, tenant);
+        of.follow(plugin, tenant, line);
         let current = of.in_force.as_ref();
         if let Some(in_force) = current.filter(|now| now.version == version && Arc::ptr_eq(&now.book, book)) {
             return Ok(Plan {
@@ -200,16 +200,21 @@ impl TenantRules {
 
 impl OfPlugin {
     /// Another file under the same name has only what it was given itself; the book of a version they share is known.
-    fn follow(&mut self, plugin: &dyn PluginCalls, tenant: &TenantId) {
+    fn follow(&mut self, plugin: &dyn PluginCalls, tenant: &TenantId, line: &LineStatus) {
         if self.hash == plugin.hash() {
             return;
         }
         plugin.hash().clone_into(&mut self.hash);
         self.refused = None;
         let (before, given) = (self.in_force.take(), plugin.configured(tenant));
-        self.in_force = before.zip(given).and_then(|(before, given)| {
-            (before.version == given.version).then(|| Arc::new(InForce::new(plugin, &given, &before.book)))
-        });
+        let given = before
+            .zip(given)
+            .filter(|(before, given)| before.version == given.version);
+        if let Some((before, given)) = given {
+            // What the file before did not take is no trouble any more.
+            line.set_trouble(tenant, plugin.name(), trouble_with(&given.reports));
+            self.in_force = Some(Arc::new(InForce::new(plugin, &given, &before.book)));
+        }
     }
 
     /// Whether a version was not refused just now.

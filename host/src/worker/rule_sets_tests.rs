@@ -115,12 +115,17 @@ fn tenant() -> TenantId {
     TenantId::from("t")
 }
 
+/// Where a plugin of the same name serves.
 fn line() -> LineStatus {
-    LineStatus::new(
-        BTreeMap::new(),
-        Arc::new(ArcSwap::from_pointee(PluginSet::default())),
-        Arc::default(),
-    )
+    line_of(&Arc::new(ArcSwap::from_pointee(serving())))
+}
+
+fn serving() -> PluginSet {
+    PluginSet::default().with(Arc::new(scripted("a", &[])))
+}
+
+fn line_of(set: &Arc<ArcSwap<PluginSet>>) -> LineStatus {
+    LineStatus::new(BTreeMap::new(), Arc::clone(set), Arc::default())
 }
 
 fn rules(version: u64, ids: &[&str], plugin: &Scripted, before: Option<TenantRules>) -> TenantRules {
@@ -180,6 +185,34 @@ fn a_refused_version_leaves_the_pair_before_in_force_and_is_not_asked_again_at_o
     let mut now = rules(3, &["two"], &plugin, Some(now));
     assert_eq!(now.plan(&plugin, &tenant(), &line).unwrap().in_force.version, 3);
     assert_eq!(line.refused_count(), 0);
+}
+
+#[test]
+fn trouble_of_a_plugin_ends_when_it_is_unloaded() {
+    let (plugin, set) = (scripted("a", &[]), Arc::new(ArcSwap::from_pointee(serving())));
+    let line = line_of(&set);
+    plugin.refuses.lock().unwrap().push(1);
+    assert!(
+        rules(1, &["one"], &plugin, None)
+            .plan(&plugin, &tenant(), &line)
+            .is_err()
+    );
+    assert_eq!((line.refused_count(), line.trouble(&tenant()).len()), (1, 1));
+    set.store(Arc::new(serving().without("p")));
+    assert_eq!((line.refused_count(), line.trouble(&tenant()).len()), (0, 0));
+    set.store(Arc::new(serving()));
+    assert_eq!(line.refused_count(), 0, "what comes back was not given the rules yet");
+}
+
+#[test]
+fn trouble_with_a_file_ends_when_another_one_takes_its_rules() {
+    let (old, new, line) = (scripted("a", &[]), scripted("b", &[]), line());
+    let mut now = rules(1, &["bad"], &old, None);
+    now.plan(&old, &tenant(), &line).unwrap();
+    assert_eq!(line.trouble(&tenant())["p"].rules.len(), 1);
+    new.configure(&tenant(), 1, &[]).unwrap();
+    now.plan(&new, &tenant(), &line).unwrap();
+    assert_eq!(line.trouble(&tenant()).len(), 0);
 }
 
 #[test]
