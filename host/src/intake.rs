@@ -26,6 +26,7 @@ use crate::telemetry::{Kind, Metrics};
 pub use check::JournalCheck;
 pub use progress::Progress;
 use rejudged::Rejudged;
+pub(crate) use size::memory_of;
 use size::{ItemSize, sizes_of};
 pub(crate) use thread::JournalThread;
 
@@ -157,8 +158,32 @@ pub struct Accepted {
     pub item: Item,
     /// Who waits for its outcome, and under which index.
     pub waiter: Option<(Arc<Waiter>, usize)>,
-    /// What it takes of memory: counts for the limit on waiting bytes until it is released (`Progress::release_bytes`).
+    /// What it takes of memory, about: of an alert the parsed tree, not its text.
     pub bytes: u64,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where an accepted entry comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A request.
+    Request,
+    /// The journal.
+    Journal,
+    /// The journal, and it does not read back as the alert that it was taken as.
+    Unreadable,
+}
+
+impl Accepted {
+    /// What it counts for the limit on waiting bytes until it is released (`Progress::release_bytes`): what is read back
+    /// waits in the journal.
+    pub fn waiting_bytes(&self) -> u64 {
+        match self.origin {
+            Origin::Request => self.bytes,
+            Origin::Journal | Origin::Unreadable => 0,
+        }
+    }
 }
 
 /// Why entries were not accepted. None of them is in the journal then, but for `NotKnown`, and `Broken` after a sync.

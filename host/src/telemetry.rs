@@ -90,7 +90,7 @@ pub struct Metrics {
     pub journal_broken: Gauge<i64, AtomicI64>,
     /// How long the present turn of the journal's thread takes.
     pub journal_works_ms: Gauge<i64, AtomicI64>,
-    /// Alerts of the journal that did not read back at a replay since the start.
+    /// Alerts of the journal that did not read back since the start.
     pub journal_unreadable: Gauge<i64, AtomicI64>,
     /// By how much the clock of the machine is ahead of the times that alerts get.
     pub clock_ahead_ms: Gauge<i64, AtomicI64>,
@@ -247,7 +247,7 @@ impl Metrics {
         r.register("journal_works_ms", text, self.journal_works_ms.clone());
         r.register(
             "journal_unreadable",
-            "Alerts of the journal that did not read back at a replay since the start; they are kept as refused items",
+            "Alerts of the journal that did not read back since the start, each time that was met; they are kept as refused items",
             self.journal_unreadable.clone(),
         );
         r.register(

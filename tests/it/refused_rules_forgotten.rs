@@ -5,23 +5,30 @@ use std::time::Duration;
 
 use donjon_tests::server::wait_for;
 use donjon_tests::{Server, ServerOptions, files};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The guest breaks on it once it has judged an alert.
 const BAD: &str = "trap when used";
 
-fn create(server: &Server, name: &str) -> String {
-    let rule = json!({"ruleName": name, "celQuery": "true", "timeframeInSeconds": 600, "timeUnit": "seconds"});
-    let answer = server.client().post("/rules", &rule).unwrap();
-    assert_eq!(answer.status, 200, "{}\n{}", answer.text(), server.log());
-    answer.json()["id"].as_str().unwrap().to_owned()
+fn rule(name: &str) -> Value {
+    json!({"ruleName": name, "celQuery": "true", "timeframeInSeconds": 600, "timeUnit": "seconds"})
 }
 
-fn delete(server: &Server, rule: &str) {
-    let path = format!("/rules/{rule}");
-    let answer = server.client().request("DELETE", &path, "", &[]).unwrap();
-    assert_eq!(answer.status, 200, "{}\n{}", answer.text(), server.log());
+/// A rule that the copy which serves does not take in its newest version.
+fn refused_rule(server: &Server) -> String {
+    let created = server.client().post("/rules", &rule("good")).unwrap();
+    assert_eq!(created.status, 200, "{}\n{}", created.text(), server.log());
+    let path = format!("/rules/{}", created.json()["id"].as_str().unwrap());
+    let alert = json!({"name": "n", "severity": "high"});
+    let judged = server.client().post("/alerts/event?wait=true", &alert).unwrap();
+    assert_eq!(judged.status, 200, "{}\n{}", judged.text(), server.log());
+    let body = rule(BAD).to_string();
+    let head = "Content-Type: application/json\r\n";
+    let changed = server.client().request("PUT", &path, head, body.as_bytes()).unwrap();
+    assert_eq!(changed.status, 200, "{}\n{}", changed.text(), server.log());
+    assert_eq!(refused(server), "1", "{}", server.log());
+    path
 }
 
 /// As `/metrics` counts them.
@@ -38,23 +45,14 @@ fn a_refusal_ends_with_the_last_rule_and_with_the_plugin() {
         ..ServerOptions::default()
     };
     let server = Server::start_with(options).unwrap();
-    let good = create(&server, "good");
-    let alert = json!({"name": "n", "severity": "high"});
-    assert_eq!(
-        server.client().post("/alerts/event?wait=true", &alert).unwrap().status,
-        200
-    );
-    let bad = create(&server, BAD);
-    delete(&server, &good);
-    assert_eq!(refused(&server), "1", "{}", server.log());
-
-    delete(&server, &bad);
+    let path = refused_rule(&server);
+    let deleted = server.client().request("DELETE", &path, "", &[]).unwrap();
+    assert_eq!(deleted.status, 200, "{}\n{}", deleted.text(), server.log());
     assert_eq!(refused(&server), "0", "the tenant has no rule, and no alert came since");
     let plugin = server.client().get("/plugins/stateful-rules").unwrap().json();
     assert!(plugin["rules_refused"].is_null(), "{plugin}");
 
-    create(&server, BAD);
-    assert_eq!(refused(&server), "1", "{}", server.log());
+    refused_rule(&server);
     std::fs::remove_file(server.plugin_dir.join("stateful-rules.wasm")).unwrap();
     wait_for("the plugin to be unloaded", PATIENCE, || {
         let answer = server.client().get("/plugins/stateful-rules")?;

@@ -296,8 +296,8 @@ impl Instance {
         data.kv.begin(now, writes);
     }
 
-    /// After it: what the batch has written so far.
-    pub(crate) fn close_batch(&mut self, succeeded: bool) -> BatchWrites {
+    /// After it: what the batch has written so far, and whether the call wanted to write more than a batch may.
+    pub(crate) fn close_batch(&mut self, succeeded: bool) -> (BatchWrites, bool) {
         self.store.data_mut().kv.end(succeeded)
     }
 

@@ -76,6 +76,8 @@ pub(crate) struct KvBuffer {
     earlier: Written,
     /// Bytes of keys and values in `batch` and in `call`.
     bytes: (usize, usize),
+    /// Whether the call was refused a write because of all that the batch has written.
+    refused_by_batch: bool,
 }
 
 impl KvBuffer {
@@ -90,6 +92,7 @@ impl KvBuffer {
             call: Writes::new(),
             earlier: Written::default(),
             bytes: (0, 0),
+            refused_by_batch: false,
         }
     }
 
@@ -106,17 +109,18 @@ impl KvBuffer {
         );
         self.batch = batch;
         self.call.clear();
+        self.refused_by_batch = false;
         self.writable = true;
     }
 
-    /// After the call: what the batch has written now.
-    pub(crate) fn end(&mut self, succeeded: bool) -> Writes {
+    /// After the call: what the batch has written now, and whether the call wanted to write more than a batch may.
+    pub(crate) fn end(&mut self, succeeded: bool) -> (Writes, bool) {
         self.writable = false;
         let call = std::mem::take(&mut self.call);
         if succeeded {
             self.batch.extend(call);
         }
-        std::mem::take(&mut self.batch)
+        (std::mem::take(&mut self.batch), self.refused_by_batch)
     }
 
     pub(crate) fn get(&self, key: &str) -> Result<Option<Vec<u8>>, KvError> {
@@ -243,6 +247,7 @@ impl KvBuffer {
         self.check_key(&key)?;
         let keys = self.earlier.keys + self.batch.len() + self.call.len();
         if keys >= self.limits.kv_writes_per_batch && !self.call.contains_key(&key) {
+            self.refused_by_batch = true;
             return Err(quota(
                 "a batch writes more keys than the limit",
                 self.limits.kv_writes_per_batch,
@@ -251,6 +256,7 @@ impl KvBuffer {
         let replaced = self.call.get(&key).map_or(0, |old| size_of_write(&key, old.as_ref()));
         let bytes = self.bytes.1 - replaced + size_of_write(&key, value.as_ref());
         if self.earlier.bytes + self.bytes.0 + bytes > self.limits.kv_write_bytes_per_batch {
+            self.refused_by_batch = true;
             return Err(quota(
                 "a batch writes more bytes than the limit",
                 self.limits.kv_write_bytes_per_batch,

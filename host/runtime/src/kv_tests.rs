@@ -45,11 +45,11 @@ fn own_writes_are_seen_and_a_failed_call_leaves_nothing() {
     kv.begin(Timestamp(10), Writes::new());
     kv.set("a".into(), b"2".to_vec(), None).unwrap();
     assert_eq!(kv.get("a").unwrap().unwrap(), b"2");
-    let batch = kv.end(true);
+    let batch = kv.end(true).0;
     kv.begin(Timestamp(10), batch);
     kv.delete("a".into()).unwrap();
     assert_eq!(kv.get("a").unwrap(), None);
-    let batch = kv.end(false);
+    let batch = kv.end(false).0;
     assert_eq!(
         as_list(batch),
         [KvWrite {
@@ -69,7 +69,7 @@ fn values_end_with_batch_time() {
     assert_eq!(kv.get("old").unwrap(), None);
     assert!(kv.get("new").unwrap().is_some());
     kv.set("mine".into(), b"z".to_vec(), Some(5)).unwrap();
-    assert_eq!(as_list(kv.end(true))[0].value, Some(value("z", Some(15))));
+    assert_eq!(as_list(kv.end(true).0)[0].value, Some(value("z", Some(15))));
 }
 
 #[test]
@@ -219,4 +219,26 @@ fn writes_of_all_calls_of_a_batch_count_together() {
     kv.begin(Timestamp(1), Writes::new());
     assert!(matches!(kv.set("a".into(), vec![1; 10], None), Err(KvError::Quota(_))));
     kv.set("a".into(), vec![1; 9], None).unwrap();
+}
+
+#[test]
+fn what_is_refused_because_of_the_batch_is_told_apart_from_what_a_call_may_never_do() {
+    let limits = Limits {
+        kv_value_bytes: 4,
+        kv_writes_per_batch: 2,
+        ..Limits::default()
+    };
+    let mut kv = buffer(&[], limits);
+    kv.begin(Timestamp(1), Writes::new());
+    assert!(kv.set("a".into(), vec![0; 5], None).is_err());
+    kv.set("a".into(), vec![0; 4], None).unwrap();
+    let (writes, refused_by_batch) = kv.end(true);
+    assert!(!refused_by_batch);
+    kv.begin(Timestamp(1), writes);
+    kv.set("b".into(), vec![0], None).unwrap();
+    assert!(kv.set("c".into(), vec![0], None).is_err());
+    let (writes, refused_by_batch) = kv.end(true);
+    assert!(refused_by_batch);
+    kv.begin(Timestamp(1), writes);
+    assert!(!kv.end(true).1, "it is said of each call anew");
 }

@@ -15,6 +15,8 @@ pub struct CorrelateOutcome {
     pub refused: Vec<(usize, String)>,
     /// Whether circumstances are to blame for a failure, and not the alerts: the same call may succeed later.
     pub may_pass: bool,
+    /// Whether it wanted to write more to its own data than a batch may: fewer alerts at a time may do.
+    pub wrote_too_much: bool,
     /// To be committed with the batch.
     pub kv_writes: Vec<KvWrite>,
     /// Parts of the answer that were out of range or over a limit.
@@ -33,6 +35,8 @@ pub struct EnrichOutcome {
     pub refused: Vec<(usize, String)>,
     /// Whether circumstances are to blame for a failure, and not the alerts: the same call may succeed later.
     pub may_pass: bool,
+    /// Whether it wanted to write more to its own data than a batch may: fewer alerts at a time may do.
+    pub wrote_too_much: bool,
     /// To be committed with the batch.
     pub kv_writes: Vec<KvWrite>,
     /// Parts of the answer that were out of range or over a limit.

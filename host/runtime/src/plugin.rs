@@ -263,10 +263,11 @@ impl Plugin {
 
     /// Judges a batch. Never fails as a whole: what goes wrong is said alert by alert.
     pub async fn correlate(&self, batch: Batch) -> CorrelateOutcome {
-        let (judged, shape, kv_writes) = self.judge::<Correlating>(batch).await;
+        let (judged, shape, (kv_writes, wrote_too_much)) = self.judge::<Correlating>(batch).await;
         let mut outcome = CorrelateOutcome {
             failed: judged.failed,
             may_pass: judged.trouble.may_pass,
+            wrote_too_much,
             kv_writes,
             ..CorrelateOutcome::default()
         };
@@ -296,10 +297,11 @@ impl Plugin {
 
     /// Asks for changes to a batch. Never fails as a whole: what goes wrong is said alert by alert.
     pub async fn enrich(&self, batch: Batch) -> EnrichOutcome {
-        let (judged, shape, kv_writes) = self.judge::<Enriching>(batch).await;
+        let (judged, shape, (kv_writes, wrote_too_much)) = self.judge::<Enriching>(batch).await;
         let mut outcome = EnrichOutcome {
             failed: judged.failed,
             may_pass: judged.trouble.may_pass,
+            wrote_too_much,
             kv_writes,
             ..EnrichOutcome::default()
         };
@@ -317,7 +319,7 @@ impl Plugin {
         outcome
     }
 
-    async fn judge<R: RoleCall>(&self, batch: Batch) -> (Judged<(usize, R::Said)>, Shape, Vec<KvWrite>) {
+    async fn judge<R: RoleCall>(&self, batch: Batch) -> (Judged<(usize, R::Said)>, Shape, (Vec<KvWrite>, bool)) {
         let shape = Shape {
             alerts: batch.len(),
             columns: batch.columns.len(),
@@ -339,7 +341,7 @@ impl Plugin {
                     },
                 },
                 shape,
-                Vec::new(),
+                (Vec::new(), false),
             );
         }
         let limits = self.blueprint.limits();
@@ -350,14 +352,15 @@ impl Plugin {
             convert::batch(batch),
         );
         let judged = judge(&mut session, shape.alerts, limits, patience).await;
-        let writes = session.into_writes();
-        if shape.alerts > 0 {
+        let (writes, wrote_too_much) = session.into_writes();
+        // Several alerts are asked about again, fewer at a time: that they were too many is not held against the plugin.
+        if shape.alerts > 0 && !(wrote_too_much && shape.alerts > 1) {
             running.strikes.count(&judged.trouble, Instant::now(), limits, patience);
         }
         if self.lanes.per_tenant() {
             running.replace_if_grown(&self.blueprint);
         }
-        (judged, shape, as_list(writes))
+        (judged, shape, (as_list(writes), wrote_too_much))
     }
 
     fn patience(&self) -> Patience {

@@ -62,6 +62,7 @@ pub(crate) struct Session<'a, R> {
     tenant: TenantId,
     batch: WitBatch,
     writes: BatchWrites,
+    wrote_too_much: bool,
     role: PhantomData<fn() -> R>,
 }
 
@@ -85,13 +86,15 @@ impl<'a, R: RoleCall> Session<'a, R> {
             tenant,
             batch,
             writes: BatchWrites::new(),
+            wrote_too_much: false,
             role: PhantomData,
         }
     }
 
-    /// What the calls that succeeded have written.
-    pub(crate) fn into_writes(self) -> BatchWrites {
-        self.writes
+    /// What the calls that succeeded have written, and whether one wanted to write more than a batch may, be it that it
+    /// failed then or went on without.
+    pub(crate) fn into_writes(self) -> (BatchWrites, bool) {
+        (self.writes, self.wrote_too_much)
     }
 
     async fn attempt(&mut self, range: Range<usize>) -> Result<(usize, R::Said), CallError> {
@@ -110,7 +113,9 @@ impl<'a, R: RoleCall> Session<'a, R> {
             Err(error) if error.is_time_out() => self.pace.timed_out(part),
             Err(_) => {}
         }
-        self.writes = instance.close_batch(said.is_ok());
+        let (writes, refused_by_batch) = instance.close_batch(said.is_ok());
+        self.writes = writes;
+        self.wrote_too_much |= refused_by_batch;
         said.map(|said| (part, said))
     }
 }

@@ -35,19 +35,12 @@ pub(super) fn sizes_of(tenant: &TenantId, items: &[Item]) -> Result<Vec<ItemSize
 }
 
 fn size_of_item(tenant: &TenantId, item: &Item) -> Result<ItemSize, Refused> {
-    let (content, memory) = match item {
-        Item::Alert(new) => (
-            new.document.len() + new.event_id.as_str().len() + new.provider.len() + new.api_key_name.len(),
-            memory_of_alert(new),
-        ),
-        Item::DeadLetter { provider, reason, raw } => {
-            let texts = provider.len() + reason.len();
-            (texts + raw.len(), texts)
+    let content = match item {
+        Item::Alert(new) => {
+            new.document.len() + new.event_id.as_str().len() + new.provider.len() + new.api_key_name.len()
         }
-        Item::Command { actor, guard, command } => {
-            let bytes = actor.len() + command_bytes(guard, command);
-            (bytes, bytes)
-        }
+        Item::DeadLetter { provider, reason, raw } => provider.len() + reason.len() + raw.len(),
+        Item::Command { actor, guard, command } => actor.len() + command_bytes(guard, command),
     };
     let entry = content + tenant.as_str().len() + ENTRY_OVERHEAD_BYTES;
     if entry > MAX_ENTRY_BYTES {
@@ -58,8 +51,18 @@ fn size_of_item(tenant: &TenantId, item: &Item) -> Result<ItemSize, Refused> {
     }
     Ok(ItemSize {
         entry: entry as u64,
-        memory: (memory + ENTRY_OVERHEAD_BYTES) as u64,
+        memory: memory_of(item),
     })
+}
+
+/// What an item takes of memory on its way to the worker, without its document.
+pub(crate) fn memory_of(item: &Item) -> u64 {
+    let memory = match item {
+        Item::Alert(new) => memory_of_alert(new),
+        Item::DeadLetter { provider, reason, .. } => provider.len() + reason.len(),
+        Item::Command { actor, guard, command } => actor.len() + command_bytes(guard, command),
+    };
+    (memory + ENTRY_OVERHEAD_BYTES) as u64
 }
 
 fn memory_of_alert(new: &NewAlert) -> usize {

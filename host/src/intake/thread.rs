@@ -12,7 +12,7 @@ use donjon_core::{Seq, Timestamp};
 use donjon_store::Day;
 use donjon_store::journal::{EntryBody, Journal, JournalError, NewEntry, freeable};
 
-use super::{Accepted, IntakeOptions, Item, Progress, Refused, Rejudged, Request, alerts_in, count_items};
+use super::{Accepted, IntakeOptions, Item, Origin, Progress, Refused, Rejudged, Request, alerts_in, count_items};
 use crate::clock::{Clock, ClockNews};
 use crate::disk_space::Line;
 use crate::telemetry::{Metrics, Stage};
@@ -309,6 +309,7 @@ fn acknowledge(group: Vec<Request>, first: Seq, at: Timestamp, metrics: &Metrics
                 item,
                 waiter,
                 bytes: size.memory,
+                origin: Origin::Request,
             });
             seq = seq.next();
         }

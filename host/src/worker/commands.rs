@@ -13,6 +13,7 @@ use crate::intake::{Accepted, Applied, Item};
 
 impl Worker {
     pub(super) fn apply_command(&mut self, entry: Accepted) -> Result<(), WorkerError> {
+        let waiting_bytes = entry.waiting_bytes();
         let Item::Command { actor, guard, command } = entry.item else {
             return Ok(());
         };
@@ -28,7 +29,7 @@ impl Worker {
             Ok(outcome) => outcome,
             Err(error) => self.put_command_aside(&meta, &guard, refused_record(error)?)?,
         };
-        self.parts.progress.release_bytes(entry.bytes);
+        self.parts.progress.release_bytes(waiting_bytes);
         // Everything else leaves the rule book, and what plugins compiled, as it is.
         if self.committed_rules_version(&meta)? != version {
             if let Some(rules) = self.rule_books.get_mut(&entry.tenant) {

@@ -14,6 +14,7 @@ use donjon_runtime::PluginSet;
 use super::pieces::Load;
 use super::rule_sets::TenantRules;
 use super::stages::{self, Correlated, Found, Interrupted, Source, Stage};
+use super::tally::Tally;
 use super::{Worker, WorkerError, computed, policies, required};
 use crate::intake::Waiter;
 use crate::json;
@@ -104,6 +105,7 @@ pub(super) struct JudgedTenant {
     positions: Vec<usize>,
     kv_writes: Vec<(String, donjon_core::batch::KvWrite)>,
     correlated: Correlated,
+    tally: Tally,
 }
 
 impl Worker {
@@ -132,7 +134,8 @@ impl Worker {
         }
     }
 
-    fn judge_tenants(
+    /// The same by these plugins.
+    pub(super) fn judge_tenants(
         &mut self,
         plugins: &PluginSet,
         pending: &mut [Pending],
@@ -155,7 +158,7 @@ impl Worker {
             }
             news.iter_mut().for_each(|event| computed::fill(event, &rules.computed));
             let mut stage = Stage {
-                metrics: &self.parts.metrics,
+                tally: Tally::default(),
                 line: &self.parts.line,
                 current: &self.parts.plugins,
                 pending_kv: &self.parts.pending_kv,
@@ -170,38 +173,44 @@ impl Worker {
             let mut kv_writes = times.time(Timed::Enrich, || stage.enrich(plugins, &mut news))?;
             let mut correlated = times.time(Timed::Correlate, || stage.correlate(plugins, &mut news, rules))?;
             kv_writes.append(&mut correlated.kv_writes);
+            let tally = stage.tally;
             all.push(JudgedTenant {
                 tenant,
                 positions,
                 kv_writes,
                 correlated,
+                tally,
             });
         }
         Ok(all)
     }
 
-    /// Takes what was found into derived state, event by event.
-    pub(super) fn settle_judged(&mut self, judged: JudgedTenant, pending: &mut [Pending]) -> Result<(), WorkerError> {
+    /// Takes what was found into derived state, event by event; answers what it adds to the figures once it is committed.
+    pub(super) fn settle_judged(
+        &mut self,
+        judged: JudgedTenant,
+        pending: &mut [Pending],
+    ) -> Result<Tally, WorkerError> {
         let JudgedTenant {
             tenant,
             positions,
             kv_writes,
             correlated,
+            mut tally,
         } = judged;
         self.working.tenant_mut(&tenant)?.offered += positions.len() as u64;
         for (plugin, write) in kv_writes {
             self.working.put_plugin_kv(&plugin, write);
         }
         let events = |position: usize| positions.get(position).and_then(|at| pending.get(*at));
-        let metrics = &self.parts.metrics;
-        stages::note_rule_failures(&mut self.working, &tenant, events, &correlated.failures, metrics)?;
+        tally.rule_errors = stages::note_rule_failures(&mut self.working, &tenant, events, &correlated.failures)?;
         for (at, found) in positions.iter().zip(&correlated.verdicts) {
             if let Some(event) = pending.get_mut(*at) {
                 let judged = as_judged(event, found, &correlated.sources);
                 event.incidents = settle(&mut self.working, judged, json::to_text_at_most)?;
             }
         }
-        Ok(())
+        Ok(tally)
     }
 
     /// Takes events into derived state that nobody judges, for this reason.

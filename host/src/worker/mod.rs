@@ -16,8 +16,11 @@ mod rejudge;
 mod replay;
 mod required;
 mod rule_sets;
+#[cfg(test)]
+mod scripted;
 mod slices;
 mod stages;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod unstorable;
@@ -41,7 +44,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk_space::DiskSpace;
-use crate::intake::{Accepted, Applied, Item, Progress};
+use crate::intake::{Accepted, Applied, Item, Origin, Progress};
 use crate::line::LineStatus;
 use crate::plugin_kv::PendingKv;
 use crate::telemetry::{Kind, Metrics, Stage};
@@ -57,7 +60,7 @@ use unstorable::{Judging, Tried, refused_record};
 
 /// How long the worker waits for work before it looks after other things.
 const IDLE: Duration = Duration::from_millis(200);
-/// Most bytes of documents in a batch, one entry beyond them excepted.
+/// Most memory that the alerts of a batch take, parsed, one entry beyond it excepted.
 const MAX_BATCH_BYTES: u64 = 8 << 20;
 /// How long it waits before it tries a failed batch again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -193,8 +196,8 @@ impl Worker {
     ///
     /// # Errors
     /// Like [`Worker::run`].
-    pub fn apply(&mut self, entries: Vec<Accepted>) -> Result<(), WorkerError> {
-        let mut run = Vec::with_capacity(entries.len().min(self.batch_entries));
+    pub fn apply(&mut self, entries: impl IntoIterator<Item = Accepted>) -> Result<(), WorkerError> {
+        let mut run = Vec::new();
         let mut bytes: u64 = 0;
         for entry in entries {
             let is_command = matches!(entry.item, Item::Command { .. });
@@ -216,13 +219,13 @@ impl Worker {
     /// One batch of alerts and dead letters.
     fn apply_alerts(&mut self, entries: Vec<Accepted>) -> Result<(), WorkerError> {
         self.wait_for_room()?;
-        let bytes = bytes_of(&entries);
+        let waiting_bytes = entries.iter().map(Accepted::waiting_bytes).sum();
         match self.try_batch(entries, &Judging::ByPlugins)? {
             Tried::Applied => {}
             Tried::Refused(refused, why) => self.apply_each(refused, &why)?,
             Tried::TooMuch(batch, entries) => self.apply_in_pieces(batch, entries)?,
         }
-        self.parts.progress.release_bytes(bytes);
+        self.parts.progress.release_bytes(waiting_bytes);
         Ok(())
     }
 
@@ -233,11 +236,16 @@ impl Worker {
         let Some((last, now)) = entries.last().map(|entry| (entry.seq, entry.at)) else {
             return Ok(Tried::Applied);
         };
+        let unreadable = entries
+            .iter()
+            .filter(|entry| entry.origin == Origin::Unreadable)
+            .count();
         let metrics = Arc::clone(&self.parts.metrics);
         let admitted = metrics.stages.time(Stage::Admit, || self.admit_entries(entries))?;
         let (mut pending, waiters) = admitted;
         let entries = pending.len() + waiters.len();
         let mut load = Load::of(entries);
+        let mut tallies = Vec::new();
         match judging {
             Judging::ByPlugins => {
                 self.count_followed(&pending, &mut load)?;
@@ -249,11 +257,12 @@ impl Worker {
                     return Ok(Tried::TooMuch(returned((first, last), pending, waiters), fewer));
                 };
                 let settle = || {
-                    judged
+                    let settled = judged
                         .into_iter()
-                        .try_for_each(|judged| self.settle_judged(judged, &mut pending))
+                        .map(|judged| self.settle_judged(judged, &mut pending));
+                    settled.collect::<Result<Vec<_>, WorkerError>>()
                 };
-                metrics.stages.time(Stage::Settle, settle)?;
+                tallies = metrics.stages.time(Stage::Settle, settle)?;
             }
             Judging::ByNobody(why) => self.settle_unjudged(&mut pending, why)?,
         }
@@ -264,6 +273,10 @@ impl Worker {
                 return Ok(Tried::Refused(returned((first, last), pending, waiters), why));
             }
         }
+        tallies.into_iter().for_each(|tally| tally.count(&metrics));
+        metrics
+            .journal_unreadable
+            .inc_by(i64::try_from(unreadable).unwrap_or(i64::MAX));
         self.count(&pending, started);
         answer(pending, waiters);
         Ok(Tried::Applied)

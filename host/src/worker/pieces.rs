@@ -4,13 +4,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use donjon_core::batch::KvWrite;
 use donjon_core::limits::{MAX_EXPLANATION_BYTES, MAX_NAME_VALUE_BYTES};
 use donjon_core::{IncidentId, Seq};
 
 use super::judging::Pending;
 use super::stages::Found;
 use super::unstorable::{Judging, Tried, Waiting};
-use super::{Worker, WorkerError, replay};
+use super::{MAX_BATCH_BYTES, Worker, WorkerError, replay};
 use crate::intake::Accepted;
 
 /// Most bytes that the verdicts on a batch may come to, by estimate; a single entry may come to more. Derived state and its
@@ -20,6 +21,8 @@ pub(super) const MAX_FOUND_BYTES: usize = 16 << 20;
 const VERDICT_BYTES: usize = 1 << 10;
 /// What an open incident of an alert is counted as: its record is written again.
 const FOLLOWED_BYTES: usize = 1 << 10;
+/// What a write of a plugin to its own data is counted as, beside key and value.
+const WRITE_BYTES: usize = 2 << 10;
 /// What a column that a verdict read is counted as, beside its value.
 const READ_BYTES: usize = 64;
 /// How often a group is held until it is committed.
@@ -38,6 +41,8 @@ pub(super) struct Load {
     bytes: usize,
     judged: usize,
     entries: usize,
+    /// Whether a plugin was refused a write that it may do in a smaller batch.
+    wrote_too_much: bool,
 }
 
 impl Load {
@@ -47,6 +52,7 @@ impl Load {
             bytes: 0,
             judged: 0,
             entries,
+            wrote_too_much: false,
         }
     }
 
@@ -74,14 +80,28 @@ impl Load {
         self.bytes += incidents * FOLLOWED_BYTES;
     }
 
+    /// Counts what a plugin writes to its own data.
+    pub(super) fn write(&mut self, write: &KvWrite) {
+        let value = write.value.as_ref().map_or(0, |value| value.bytes.len());
+        self.bytes += WRITE_BYTES + write.key.len() + value;
+    }
+
+    /// A plugin was refused a write that it may do in a smaller batch.
+    pub(super) fn write_too_much(&mut self) {
+        self.wrote_too_much = true;
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// How many entries a piece may have, if this is too much for one commit: fewer than now.
     pub(super) fn fewer_entries(&self) -> Option<usize> {
-        if self.entries <= 1 || self.bytes <= MAX_FOUND_BYTES {
+        if self.entries <= 1 || !self.wrote_too_much && self.bytes <= MAX_FOUND_BYTES {
             return None;
+        }
+        if self.bytes <= MAX_FOUND_BYTES {
+            return Some(self.entries / 2);
         }
         let judged = if self.judged == 0 { self.entries } else { self.judged };
         let fit = judged.saturating_mul(MAX_FOUND_BYTES) / self.bytes;
@@ -112,13 +132,13 @@ impl Worker {
         Ok(())
     }
 
-    /// Applies the entries of a batch, so many at a time, and fewer where these are too many.
+    /// Applies the entries of a batch, so many at a time, fewer where these are too many, and more again behind what was.
     pub(super) fn apply_in_pieces(&mut self, mut batch: Returned, mut entries: usize) -> Result<(), WorkerError> {
         tracing::debug!(
             first = batch.first.0,
             last = batch.last.0,
             entries,
-            "plugins find too much for one commit; the batch is applied in pieces"
+            "plugins find or write too much for one commit; the batch is applied in pieces"
         );
         let mut next = batch.first;
         while next <= batch.last {
@@ -126,20 +146,28 @@ impl Worker {
             let read = self.parts.journal.read_from(next, entries, PIECE_BYTES);
             let mut read = read.map_err(|error| WorkerError::Journal(error.to_string()))?;
             read.retain(|entry| entry.seq <= batch.last);
+            let (mut piece, mut bytes) = (Vec::new(), 0);
+            for entry in read {
+                if bytes >= MAX_BATCH_BYTES {
+                    break;
+                }
+                let waiter = batch.waiters.remove(&entry.seq).flatten();
+                let entry = Accepted {
+                    waiter,
+                    ..replay::accepted(entry)
+                };
+                bytes += entry.bytes;
+                piece.push(entry);
+            }
             // Damaged entries in between are passed over, and told by whoever reads them.
-            let Some(end) = read.last().map(|entry| entry.seq.next()) else {
+            let Some(end) = piece.last().map(|entry| entry.seq.next()) else {
                 break;
             };
-            let again = |entry: Accepted| Accepted {
-                waiter: batch.waiters.remove(&entry.seq).flatten(),
-                ..entry
-            };
-            let piece = read.into_iter().map(replay::accepted).map(again).collect();
             match self.try_batch(piece, &Judging::ByPlugins)? {
-                Tried::Applied => next = end,
+                Tried::Applied => (next, entries) = (end, self.batch_entries),
                 Tried::Refused(refused, why) => {
                     self.apply_each(refused, &why)?;
-                    next = end;
+                    (next, entries) = (end, self.batch_entries);
                 }
                 Tried::TooMuch(piece, fewer) => {
                     batch.waiters.extend(piece.waiters);

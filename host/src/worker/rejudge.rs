@@ -7,11 +7,14 @@ use donjon_core::limits::MAX_REJUDGED_POSITIONS;
 use donjon_core::settle::CommandMeta;
 use donjon_core::state::StateError;
 use donjon_core::{AlertState, Event, Seq};
+use donjon_runtime::PluginSet;
 
 use super::judging::Pending;
 use super::pieces::Load;
-use super::{Worker, WorkerError, replay};
-use crate::intake::Item;
+use super::stages::Interrupted;
+use super::tally::Tally;
+use super::{Worker, WorkerError, replay, required};
+use crate::intake::{Item, Origin};
 
 /// Most positions of a command that an older version wrote.
 const MAX_STORED_POSITIONS: u64 = 10_000;
@@ -46,17 +49,39 @@ impl Worker {
                 self.wait_for_room()?;
             }
             let end = to.min(next.0.saturating_add(MAX_REJUDGED_POSITIONS - 1));
-            // Old entries are settled once more; what it changes is told with the command.
-            self.working.begin_entry(&meta.tenant, meta.seq)?;
             count += self.rejudge_step(meta, (next, Seq(end)), range.all)?;
             next = Seq(end).next();
         }
         Ok(count)
     }
 
-    /// One atomic step.
-    fn rejudge_step(&mut self, meta: &CommandMeta, (from, to): (Seq, Seq), all: bool) -> Result<u64, WorkerError> {
-        let (mut next, mut count) = (from, 0);
+    /// One atomic step, by one set of plugins (I9): it begins anew where another one takes over.
+    fn rejudge_step(&mut self, meta: &CommandMeta, range: (Seq, Seq), all: bool) -> Result<u64, WorkerError> {
+        loop {
+            required::wait_for_required(&self.parts)?;
+            let plugins = self.parts.plugins.load_full();
+            // Old entries are settled once more; what it changes is told with the command.
+            self.working.begin_entry(&meta.tenant, meta.seq)?;
+            match self.rejudge_by(&plugins, meta, range, all) {
+                Ok((count, tallies)) => {
+                    tallies.into_iter().for_each(|tally| tally.count(&self.parts.metrics));
+                    return Ok(count);
+                }
+                Err(Interrupted::Ended(error)) => return Err(error),
+                // However much is found is settled together here.
+                Err(Interrupted::PluginsChanged | Interrupted::TooMuch) => self.forget_changes(),
+            }
+        }
+    }
+
+    fn rejudge_by(
+        &mut self,
+        plugins: &PluginSet,
+        meta: &CommandMeta,
+        (from, to): (Seq, Seq),
+        all: bool,
+    ) -> Result<(u64, Vec<Tally>), Interrupted> {
+        let (mut next, mut count, mut tallies) = (from, 0, Vec::new());
         while next <= to {
             let most = usize::try_from(to.0 - next.0 + 1).unwrap_or(usize::MAX);
             let read = self.parts.journal.read_from(next, most, READ_BYTES);
@@ -72,17 +97,20 @@ impl Worker {
                 }
             }
             count += pending.len() as u64;
-            let judged = self.judge_batch(&mut pending, meta.accepted, &mut Load::unbounded())?;
-            for judged in judged.unwrap_or_default() {
-                self.settle_judged(judged, &mut pending)?;
+            let judged = self.judge_tenants(plugins, &mut pending, meta.accepted, &mut Load::unbounded())?;
+            for judged in judged {
+                tallies.push(self.settle_judged(judged, &mut pending)?);
             }
         }
-        Ok(count)
+        Ok((count, tallies))
     }
 
     /// The event of an entry as it was admitted, if it is to be judged again.
     fn once_more(&mut self, entry: donjon_store::journal::Entry, all: bool) -> Result<Option<Pending>, StateError> {
         let accepted = replay::accepted(entry);
+        if accepted.origin == Origin::Unreadable {
+            self.parts.metrics.journal_unreadable.inc();
+        }
         let Item::Alert(new) = accepted.item else {
             return Ok(None);
         };

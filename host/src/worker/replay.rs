@@ -7,7 +7,7 @@ use donjon_store::journal::{Entry, EntryBody};
 
 use super::{Worker, WorkerError};
 use crate::ingest::normalise;
-use crate::intake::{Accepted, Item, NewAlert};
+use crate::intake::{Accepted, Item, NewAlert, Origin, memory_of};
 use crate::json;
 
 /// Entries and bytes read at a time.
@@ -41,17 +41,9 @@ pub(super) fn run(worker: &mut Worker) -> Result<(), WorkerError> {
             break;
         };
         next = last.next();
-        let unreadable = &worker.parts.metrics.journal_unreadable;
-        let entries = entries.into_iter().filter(|entry| entry.seq <= end).map(|entry| {
-            let was_alert = matches!(entry.body, EntryBody::Alert { .. });
-            let accepted = accepted(entry);
-            if was_alert && matches!(accepted.item, Item::DeadLetter { .. }) {
-                unreadable.inc();
-            }
-            accepted
-        });
-        let entries = entries.collect();
-        worker.apply(entries)?;
+        // Read back batch by batch: parsed alerts are many times as large as their text.
+        let entries = entries.into_iter().filter(|entry| entry.seq <= end);
+        worker.apply(entries.map(accepted))?;
         worker.look_after_state()?;
         if next.0 - said > SAY_EVERY {
             said = next.0;
@@ -72,6 +64,7 @@ pub(super) fn run(worker: &mut Worker) -> Result<(), WorkerError> {
 /// An entry as it was on its way to the worker. One that was taken as an alert and does not read as that any more is a
 /// refused item with the reason: its document stays in the journal, where people find it.
 pub(crate) fn accepted(entry: Entry) -> Accepted {
+    let mut origin = Origin::Journal;
     let item = match entry.body {
         EntryBody::Alert {
             event_id,
@@ -96,6 +89,7 @@ pub(crate) fn accepted(entry: Entry) -> Accepted {
                     seq = entry.seq.0,
                     "alert of the journal does not read back; it is kept as a refused item: {why}"
                 );
+                origin = Origin::Unreadable;
                 Item::DeadLetter {
                     provider,
                     reason: format!("{UNREADABLE}: {why}"),
@@ -104,15 +98,20 @@ pub(crate) fn accepted(entry: Entry) -> Accepted {
             }
         },
         EntryBody::Command { actor, guard, command } => Item::Command { actor, guard, command },
-        EntryBody::DeadLetter { provider, reason, raw } => Item::DeadLetter { provider, reason, raw },
+        EntryBody::DeadLetter { provider, reason, .. } => Item::DeadLetter {
+            provider,
+            reason,
+            raw: Vec::new(),
+        },
     };
     Accepted {
         seq: entry.seq,
         at: entry.accepted,
         tenant: entry.tenant,
+        bytes: memory_of(&item),
         item,
         waiter: None,
-        bytes: 0,
+        origin,
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Attempt<T> {
     pub(super) why: String,
     /// Whether circumstances are to blame, and not the alerts.
     pub(super) may_pass: bool,
+    /// Whether it wrote more than a batch may: fewer entries may do.
+    pub(super) wrote_too_much: bool,
     /// The first alert that was asked about, unless an alert like it is known to be judged.
     pub(super) first_alert: Option<Batch>,
 }
@@ -68,6 +70,10 @@ impl Stage<'_> {
         let (mut attempts, mut proved, mut pause) = (0, 0, FIRST_PAUSE);
         loop {
             let mut attempt = call(self);
+            if attempt.wrote_too_much {
+                self.load.write_too_much();
+                self.check_load()?;
+            }
             if !required {
                 return Ok(attempt);
             }
@@ -84,8 +90,10 @@ impl Stage<'_> {
             let poisons_often = self.probes.poisons_often(self.tenant, self.now);
             let is_poison = match proof {
                 Proof::None => false,
-                // Whatever is said to be to blame: a plugin may answer `retry` for the alerts of one tenant for ever.
-                _ if poisons_often || attempts >= ATTEMPTS => true,
+                _ if attempts >= ATTEMPTS => true,
+                // Not waited for: a plugin may answer `retry` for the alerts of one tenant for ever. Asked once more: what
+                // passed in between was no poison.
+                _ if poisons_often => !attempt.may_pass || attempts >= ATTEMPTS_WITH_POISON,
                 _ if attempt.may_pass => false,
                 Proof::AnswersEmpty => false,
                 Proof::Judges => proved >= ATTEMPTS_WITH_POISON,
@@ -102,7 +110,8 @@ impl Stage<'_> {
                 self.line.release();
                 return Ok(attempt);
             }
-            if proof == Proof::Judges && !attempt.may_pass {
+            let is_asked_at_once = proof == Proof::Judges && !attempt.may_pass || proof != Proof::None && poisons_often;
+            if is_asked_at_once {
                 continue;
             }
             self.line.hold(&failing_text(plugin.name()), &attempt.why);

@@ -4,74 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use donjon_core::batch::{Batch, Scalar, Wants};
-use donjon_core::batch::{RuleReport, RuleSpec};
+use arc_swap::ArcSwap;
+use donjon_core::batch::{Batch, Scalar};
 use donjon_core::state::StateView;
 use donjon_core::{Fingerprint, TenantId};
-use donjon_runtime::{
-    CallError, Configured, CorrelateOutcome, Description, EnrichOutcome, PluginCalls, PluginCounters, PluginSet, Role,
-};
+use donjon_runtime::{CorrelateOutcome, PluginSet};
 use donjon_store::{NewEntry, State};
 
+use super::super::scripted::Scripted;
 use super::super::tests::{Setting, alert, replay_in};
 use crate::line::Policy;
-
-/// What a plugin makes of a call: the alerts that fail, and whether circumstances are to blame.
-type Script = dyn Fn(&Batch, usize) -> (Vec<usize>, bool) + Send + Sync;
-
-/// Follows a script, which is told how often the worker waited, and notes its calls.
-struct Judge {
-    description: Description,
-    script: Box<Script>,
-    pauses: Arc<AtomicUsize>,
-    calls: Arc<Mutex<Vec<Batch>>>,
-}
-
-impl PluginCalls for Judge {
-    fn name(&self) -> &str {
-        "judge"
-    }
-    fn version(&self) -> &str {
-        "1"
-    }
-    fn hash(&self) -> &str {
-        "1"
-    }
-    fn role(&self) -> Role {
-        Role::Correlator
-    }
-    fn description(&self) -> &Description {
-        &self.description
-    }
-    fn configured(&self, _: &TenantId) -> Option<Configured> {
-        None
-    }
-    fn configure(&self, _: &TenantId, _: u64, _: &[RuleSpec]) -> Result<Configured, CallError> {
-        unreachable!("it takes no rules")
-    }
-    fn prepare(&self, _: &TenantId, _: &[RuleSpec]) -> Result<Arc<[RuleReport]>, CallError> {
-        unreachable!("it takes no rules")
-    }
-    fn slice_alerts(&self) -> usize {
-        1
-    }
-    fn correlate(&self, batch: Batch) -> CorrelateOutcome {
-        let (failed, may_pass) = (self.script)(&batch, self.pauses.load(Ordering::SeqCst));
-        self.calls.lock().unwrap().push(batch);
-        CorrelateOutcome {
-            failed: failed.into_iter().map(|at| (at, "trapped".to_owned())).collect(),
-            may_pass,
-            ..CorrelateOutcome::default()
-        }
-    }
-    fn enrich(&self, _: Batch) -> EnrichOutcome {
-        unreachable!("no enricher")
-    }
-    fn add_dropped(&self, _: &'static str, _: u64) {}
-    fn counters(&self) -> PluginCounters {
-        PluginCounters::default()
-    }
-}
 
 fn sent(tenant: &str, fingerprint: &str) -> NewEntry {
     NewEntry {
@@ -100,28 +42,26 @@ impl Outcome {
     }
 }
 
+/// The script tells the alerts that fail, and whether circumstances are to blame; it is told how often the worker waited.
 fn judged(
     entries: &[NewEntry],
     script: impl Fn(&Batch, usize) -> (Vec<usize>, bool) + Send + Sync + 'static,
 ) -> Outcome {
     let (pauses, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
-    let judge = Judge {
-        description: Description {
-            name: "judge".to_owned(),
-            version: "1".to_owned(),
-            about: String::new(),
-            wants: Wants::Fields(vec!["fingerprint".to_owned()]),
-            stateless: true,
-            takes_rules: false,
-            policies: Vec::new(),
-        },
-        script: Box::new(script),
-        pauses: Arc::clone(&pauses),
-        calls: Arc::clone(&calls),
-    };
+    let (noted, seen) = (Arc::clone(&calls), Arc::clone(&pauses));
+    let judge = Scripted::correlator("judge", move |batch| {
+        let (failed, may_pass) = script(&batch, seen.load(Ordering::SeqCst));
+        noted.lock().unwrap().push(batch);
+        CorrelateOutcome {
+            failed: failed.into_iter().map(|at| (at, "trapped".to_owned())).collect(),
+            may_pass,
+            ..CorrelateOutcome::default()
+        }
+    });
+    let judge = judge.wants("fingerprint").slices(1);
     let waited = Arc::clone(&pauses);
     let setting = Setting {
-        plugins: PluginSet::default().with(Arc::new(judge)),
+        plugins: Arc::new(ArcSwap::from_pointee(PluginSet::default().with(Arc::new(judge)))),
         policies: BTreeMap::from([("judge".to_owned(), Policy::Required)]),
         pause: Arc::new(move |_| {
             waited.fetch_add(1, Ordering::SeqCst);
@@ -208,7 +148,7 @@ fn who_is_often_refused_by_circumstance_does_not_hold_the_line_for_others() {
     entries.push(sent("b", "good"));
     let outcome = judged(&entries, |batch, _| (poison(batch), true));
     let calls: Vec<usize> = names.iter().map(|name| outcome.calls_with(name)).collect();
-    assert_eq!(calls, [5, 5, 5, 1, 1, 1]);
+    assert_eq!(calls, [5, 5, 5, 2, 2, 2], "once more, should it have passed");
     assert_eq!(
         outcome.pauses,
         3 * 4,

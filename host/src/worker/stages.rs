@@ -21,10 +21,10 @@ use super::probes::Probes;
 use super::required::Attempt;
 use super::rule_sets::{InForce, Plan, TenantRules};
 use super::slices::{self, Slices};
+use super::tally::Tally;
 use super::{Pause, Pending, WorkerError, patches};
 use crate::line::{LineStatus, Policy, evaluates_rules};
 use crate::plugin_kv::PendingKv;
-use crate::telemetry::{Metrics, PluginLabel};
 
 /// What an alert is told that nobody compared with rules.
 const UNSEEN: &str =
@@ -55,8 +55,8 @@ impl<E: Into<WorkerError>> From<E> for Interrupted {
 
 /// One tenant's part of a batch.
 pub struct Stage<'a> {
-    /// Counters.
-    pub metrics: &'a Metrics,
+    /// What it adds to the figures.
+    pub tally: Tally,
     /// What holds the line.
     pub line: &'a LineStatus,
     /// The plugins that serve now: only looked at while a required plugin holds the line.
@@ -202,6 +202,7 @@ impl Stage<'_> {
                         failed,
                         why,
                         may_pass: outcome.may_pass,
+                        wrote_too_much: outcome.wrote_too_much,
                         first_alert,
                         outcome,
                     }
@@ -216,7 +217,7 @@ impl Stage<'_> {
                         patches::apply(plugin.name(), event, patch.changes);
                     }
                 }
-                self.take_writes(plugin.as_ref(), outcome.kv_writes, &mut kv_writes);
+                self.take_writes(plugin.as_ref(), outcome.kv_writes, &mut kv_writes)?;
                 slices.done(alerts);
             }
         }
@@ -259,12 +260,13 @@ impl Stage<'_> {
                         self.note_failed(plugin.as_ref(), slice, &every);
                     }
                     let misfits = correlated.take(plugin, &plan.in_force, outcome.findings, first);
-                    self.note_dropped(plugin.as_ref(), FOREIGN, misfits.foreign);
-                    self.note_dropped(plugin.as_ref(), NO_SUCH_BRANCH, misfits.branchless.len() as u64);
+                    self.tally.dropped(plugin, FOREIGN, misfits.foreign);
+                    self.tally
+                        .dropped(plugin, NO_SUCH_BRANCH, misfits.branchless.len() as u64);
                     self.note_failed(plugin.as_ref(), slice, &misfits.branchless);
                     self.weigh(&correlated.verdicts, first, slice)?;
                 }
-                self.take_writes(plugin.as_ref(), outcome.kv_writes, &mut correlated.kv_writes);
+                self.take_writes(plugin.as_ref(), outcome.kv_writes, &mut correlated.kv_writes)?;
                 first += alerts;
                 slices.done(alerts);
             }
@@ -287,10 +289,7 @@ impl Stage<'_> {
             };
             self.load.add(found, alert_bytes);
         }
-        match self.load.fewer_entries() {
-            Some(_) => Err(Interrupted::TooMuch),
-            None => Ok(()),
-        }
+        self.check_load()
     }
 
     /// One call; without rules in force every alert has failed.
@@ -313,6 +312,7 @@ impl Stage<'_> {
                     failed,
                     why,
                     may_pass: outcome.may_pass,
+                    wrote_too_much: outcome.wrote_too_much,
                     first_alert,
                     outcome: (Some(plan), outcome),
                 }
@@ -330,6 +330,7 @@ impl Stage<'_> {
                     failed: slice.len(),
                     why,
                     may_pass: true,
+                    wrote_too_much: false,
                     first_alert: Some(first.batch),
                     outcome: (None, outcome),
                 }
@@ -351,35 +352,37 @@ impl Stage<'_> {
     }
 
     /// Keeps writes for the commit, and shows them to the plugin's later calls of this batch.
-    fn take_writes(&self, plugin: &dyn PluginCalls, writes: Vec<KvWrite>, all: &mut Vec<(String, KvWrite)>) {
+    fn take_writes(
+        &mut self,
+        plugin: &dyn PluginCalls,
+        writes: Vec<KvWrite>,
+        all: &mut Vec<(String, KvWrite)>,
+    ) -> Result<(), Interrupted> {
         for write in writes {
+            self.load.write(&write);
             self.pending_kv.put(plugin.name(), &write);
             all.push((plugin.name().to_owned(), write));
         }
+        self.check_load()
     }
 
-    fn note_failed(&self, plugin: &dyn PluginCalls, events: &mut [&mut Pending], failed: &[(usize, String)]) {
+    /// Whether the batch is given back: more was found or written than one commit is to hold.
+    pub(super) fn check_load(&self) -> Result<(), Interrupted> {
+        match self.load.fewer_entries() {
+            Some(_) => Err(Interrupted::TooMuch),
+            None => Ok(()),
+        }
+    }
+
+    fn note_failed(&mut self, plugin: &dyn PluginCalls, events: &mut [&mut Pending], failed: &[(usize, String)]) {
         if failed.is_empty() {
             return;
         }
-        let label = PluginLabel {
-            plugin: plugin.name().to_owned(),
-        };
-        self.metrics
-            .plugin_failures
-            .get_or_create(&label)
-            .inc_by(failed.len() as u64);
+        self.tally.failed(plugin.name(), failed.len());
         for (at, reason) in failed {
             if let Some(event) = events.get_mut(*at) {
                 event.note_failure(format!("{}: {reason}", plugin.name()));
             }
-        }
-    }
-
-    /// Parts of an answer that do not count: told now and then in the log, and counted.
-    fn note_dropped(&self, plugin: &dyn PluginCalls, reason: &'static str, count: u64) {
-        if count > 0 {
-            plugin.add_dropped(reason, count);
         }
     }
 }
@@ -415,19 +418,19 @@ fn wanted_columns(plugin: &dyn PluginCalls) -> Option<Vec<Column>> {
     }
 }
 
-/// Keeps failed evaluations with their rules, where people look for them.
+/// Keeps failed evaluations with their rules, where people look for them; answers how many.
 pub fn note_rule_failures<'a, V: StateView>(
     working: &mut Working<V>,
     tenant: &TenantId,
     event: impl Fn(usize) -> Option<&'a Pending>,
     failures: &[RuleFailure],
-    metrics: &Metrics,
-) -> Result<(), StateError> {
+) -> Result<u64, StateError> {
+    let mut noted = 0;
     for failure in failures {
         let Some(event) = event(failure.alert) else {
             continue;
         };
-        metrics.rule_errors.inc();
+        noted += 1;
         let stats = working.stats_mut(tenant, &failure.rule)?;
         stats.errors += 1;
         stats.last_error = Some(RuleError {
@@ -436,5 +439,5 @@ pub fn note_rule_failures<'a, V: StateView>(
             at: event.event.accepted,
         });
     }
-    Ok(())
+    Ok(noted)
 }

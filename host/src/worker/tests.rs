@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use donjon_core::batch::{Batch, KvValue, KvWrite, RuleReport, RuleSpec, Wants};
+use donjon_core::batch::{KvValue, KvWrite};
 use donjon_core::state::StateView;
 use donjon_core::{EventId, Fingerprint, Seq, TenantId, Timestamp};
-use donjon_runtime::{
-    CallError, Configured, CorrelateOutcome, Description, EnrichOutcome, PluginCalls, PluginCounters, PluginSet, Role,
-};
+use donjon_runtime::{EnrichOutcome, PluginSet};
 use donjon_store::journal::{EntryBody, JournalOptions};
 use donjon_store::{Checkpoints, Journal, NewEntry, State};
 use tokio::sync::watch;
 
+use super::scripted::Scripted;
 use super::{CheckpointKeeper, Pause, Worker, WorkerParts};
 use crate::disk_space::DiskSpace;
 use crate::intake::Progress;
@@ -25,56 +24,21 @@ use crate::telemetry::Metrics;
 
 /// An enricher that writes a value for each alert, for one whose fingerprint begins with `huge` under a key that the
 /// store refuses.
-struct Writer(Description);
-
-impl PluginCalls for Writer {
-    fn name(&self) -> &str {
-        "writer"
-    }
-    fn version(&self) -> &str {
-        "1"
-    }
-    fn hash(&self) -> &str {
-        "1"
-    }
-    fn role(&self) -> Role {
-        Role::Enricher
-    }
-    fn description(&self) -> &Description {
-        &self.0
-    }
-    fn configured(&self, _: &TenantId) -> Option<Configured> {
-        None
-    }
-    fn configure(&self, _: &TenantId, _: u64, _: &[RuleSpec]) -> Result<Configured, CallError> {
-        unreachable!("no correlator")
-    }
-    fn prepare(&self, _: &TenantId, _: &[RuleSpec]) -> Result<Arc<[RuleReport]>, CallError> {
-        unreachable!("no correlator")
-    }
-    fn correlate(&self, _: Batch) -> CorrelateOutcome {
-        unreachable!("no correlator")
-    }
-    fn enrich(&self, batch: Batch) -> EnrichOutcome {
-        let write = |fingerprint: &Fingerprint| KvWrite {
-            key: match fingerprint.as_str() {
-                huge if huge.starts_with("huge") => "k".repeat(600),
-                other => other.to_owned(),
-            },
-            value: Some(KvValue {
-                bytes: vec![1],
-                expires: None,
-            }),
-        };
-        EnrichOutcome {
-            kv_writes: batch.keys.iter().map(|(_, fingerprint)| write(fingerprint)).collect(),
-            ..EnrichOutcome::default()
-        }
-    }
-    fn add_dropped(&self, _: &'static str, _: u64) {}
-    fn counters(&self) -> PluginCounters {
-        PluginCounters::default()
-    }
+fn writer() -> Scripted {
+    let write = |fingerprint: &Fingerprint| KvWrite {
+        key: match fingerprint.as_str() {
+            huge if huge.starts_with("huge") => "k".repeat(600),
+            other => other.to_owned(),
+        },
+        value: Some(KvValue {
+            bytes: vec![1],
+            expires: None,
+        }),
+    };
+    Scripted::enricher("writer", move |batch| EnrichOutcome {
+        kv_writes: batch.keys.iter().map(|(_, fingerprint)| write(fingerprint)).collect(),
+        ..EnrichOutcome::default()
+    })
 }
 
 pub(super) fn tenant() -> TenantId {
@@ -101,20 +65,11 @@ pub(super) fn alert(fingerprint: &str) -> NewEntry {
 
 /// Applies a journal with these entries into a state, in batches of at most so many.
 fn replay(entries: &[NewEntry], state: State, max_batch_entries: usize) -> Arc<State> {
-    let writer = Writer(Description {
-        name: "writer".to_owned(),
-        version: "1".to_owned(),
-        about: String::new(),
-        wants: Wants::Fields(Vec::new()),
-        stateless: true,
-        takes_rules: false,
-        policies: Vec::new(),
-    });
     replay_by(
         entries,
         state,
         max_batch_entries,
-        PluginSet::default().with(Arc::new(writer)),
+        PluginSet::default().with(Arc::new(writer())),
     )
 }
 
@@ -129,14 +84,14 @@ pub(super) fn replay_by(
 }
 
 /// The same, and what was counted.
-fn replay_counted(
+pub(super) fn replay_counted(
     entries: &[NewEntry],
     state: State,
     max_batch_entries: usize,
     plugins: PluginSet,
 ) -> (Arc<State>, Arc<Metrics>) {
     let setting = Setting {
-        plugins,
+        plugins: Arc::new(ArcSwap::from_pointee(plugins)),
         policies: BTreeMap::new(),
         pause: Arc::new(|_| ()),
     };
@@ -145,7 +100,7 @@ fn replay_counted(
 
 /// What surrounds a worker.
 pub(super) struct Setting {
-    pub(super) plugins: PluginSet,
+    pub(super) plugins: Arc<ArcSwap<PluginSet>>,
     pub(super) policies: BTreeMap<String, Policy>,
     pub(super) pause: Pause,
 }
@@ -165,7 +120,7 @@ pub(super) fn replay_in(
     let (state, metrics) = (Arc::new(state), Arc::new(Metrics::default()));
     let disk_space = DiskSpace::new(temp.path().to_owned(), 0);
     let checkpoints = Checkpoints::open(temp.path().join("checkpoints")).unwrap();
-    let plugins = Arc::new(ArcSwap::from_pointee(setting.plugins));
+    let plugins = setting.plugins;
     let line = Arc::new(LineStatus::new(setting.policies, Arc::clone(&plugins), Arc::default()));
     let parts = WorkerParts {
         state: Arc::clone(&state),
@@ -179,7 +134,10 @@ pub(super) fn replay_in(
         line,
         pause: setting.pause,
         replay_to: journal.reader().last_seq(),
-        progress: Arc::new(Progress::new(journal.reader().last_seq(), Seq(0))),
+        progress: Arc::new(Progress::new(
+            journal.reader().last_seq(),
+            state.reader().applied().unwrap(),
+        )),
         committed: watch::channel(Seq(0)).0,
         replayed: watch::channel(false).0,
         metrics: Arc::clone(&metrics),

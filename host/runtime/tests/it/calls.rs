@@ -191,11 +191,30 @@ async fn own_data_is_seen_at_once_and_lost_with_a_failed_call() {
     assert_eq!(verdicts(&outcome)[1], (2, "policy", "k2"));
     assert_eq!(outcome.kv_writes.len(), 1);
 
+    assert!(!outcome.wrote_too_much);
+
     let runtime = runtime(quick());
     let mut options = guests::options(&runtime, &correlator());
     options.kv = Arc::new(Memory([("k".to_owned(), value)].into()));
     let plugin = runtime.start(options).await.unwrap();
     assert_eq!(verdicts(&plugin.correlate(batch(&["g"])).await), [(0, "policy", "k1")]);
+}
+
+/// The guest goes on without what it was refused, so nothing fails: all the more it must be told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_wants_to_write_more_than_a_batch_may_says_so_and_is_not_held_against_the_plugin() {
+    let limits = Limits {
+        kv_write_bytes_per_batch: 4,
+        strikes: 1,
+        ..quick()
+    };
+    let plugin = started(limits).await;
+    let fits = plugin.correlate(batch(&["k1", "a"])).await;
+    assert_eq!((fits.wrote_too_much, fits.kv_writes.len()), (false, 1));
+    let too_much = plugin.correlate(batch(&["k1234", "a"])).await;
+    assert_eq!((too_much.wrote_too_much, too_much.kv_writes.len()), (true, 0));
+    let later = plugin.correlate(batch(&["k1", "a"])).await;
+    assert_eq!((later.wrote_too_much, later.kv_writes.len()), (false, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
