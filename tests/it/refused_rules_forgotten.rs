@@ -12,15 +12,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const BAD: &str = "trap when used";
 
 fn rule(name: &str) -> Value {
-    json!({"ruleName": name, "celQuery": "true", "timeframeInSeconds": 600, "timeUnit": "seconds"})
+    json!({"ruleName": name, "celQuery": "true", "timeframeInSeconds": 600, "timeUnit": "seconds", "createOn": "any",
+           "resolveOn": "never", "groupingCriteria": []})
 }
 
 /// A rule that the copy which serves does not take in its newest version.
-fn refused_rule(server: &Server) -> String {
+fn refused_rule(server: &Server, alert: &str) -> String {
     let created = server.client().post("/rules", &rule("good")).unwrap();
     assert_eq!(created.status, 200, "{}\n{}", created.text(), server.log());
     let path = format!("/rules/{}", created.json()["id"].as_str().unwrap());
-    let alert = json!({"name": "n", "severity": "high"});
+    let alert = json!({"name": alert, "severity": "high"});
     let judged = server.client().post("/alerts/event?wait=true", &alert).unwrap();
     assert_eq!(judged.status, 200, "{}\n{}", judged.text(), server.log());
     let body = rule(BAD).to_string();
@@ -45,14 +46,14 @@ fn a_refusal_ends_with_the_last_rule_and_with_the_plugin() {
         ..ServerOptions::default()
     };
     let server = Server::start_with(options).unwrap();
-    let path = refused_rule(&server);
+    let path = refused_rule(&server, "first");
     let deleted = server.client().request("DELETE", &path, "", &[]).unwrap();
     assert_eq!(deleted.status, 200, "{}\n{}", deleted.text(), server.log());
     assert_eq!(refused(&server), "0", "the tenant has no rule, and no alert came since");
     let plugin = server.client().get("/plugins/stateful-rules").unwrap().json();
     assert!(plugin["rules_refused"].is_null(), "{plugin}");
 
-    refused_rule(&server);
+    refused_rule(&server, "second");
     std::fs::remove_file(server.plugin_dir.join("stateful-rules.wasm")).unwrap();
     wait_for("the plugin to be unloaded", PATIENCE, || {
         let answer = server.client().get("/plugins/stateful-rules")?;
