@@ -251,7 +251,13 @@ pub(super) async fn change(
 ) -> Result<CommandOutcome, ApiError> {
     let tried = app.rule_changes.check(&caller.tenant, &command).await;
     match tried {
-        Ok(_turn) => app.command(caller, guard, command).await,
+        Ok(turn) => {
+            let outcome = app.command(caller, guard, command).await;
+            if let (Some(turn), Ok(_)) = (turn, &outcome) {
+                turn.settled();
+            }
+            outcome
+        }
         Err(refusal) => match app.answer_of(caller, &guard).await? {
             Some(outcome) => Ok(outcome),
             None => Err(refused(refusal)),
@@ -279,6 +285,7 @@ fn refused(refusal: Refusal) -> ApiError {
         Refusal::Cap(_) => ApiError::unprocessable("body", text),
         Refusal::Rule { .. } | Refusal::Together { .. } => ApiError::unprocessable("celQuery", text),
         Refusal::State(error) => ApiError::from(error),
+        Refusal::Busy(_) => ApiError::busy_with_rules(text),
         Refusal::Panicked => ApiError::internal("a check of rules panicked"),
     }
 }

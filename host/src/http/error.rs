@@ -184,6 +184,14 @@ impl ApiError {
         }
     }
 
+    /// 429: other changes of rules come before this one.
+    pub fn busy_with_rules(detail: String) -> ApiError {
+        ApiError {
+            retry: true,
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail)
+        }
+    }
+
     /// 503: what is asked for is not found within the time that a read may take.
     pub fn read_took_too_long(limit: Duration) -> ApiError {
         let detail = format!(
