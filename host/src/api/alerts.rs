@@ -58,7 +58,7 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
         print_newest(app, tenant, pace, &mut items, of_page, |_, _| Ok(()))?;
         Ok(items.into_list(page.offset))
     };
-    mine.send(mine.run(Work::Scan, read).await?).await
+    mine.answer(Work::Scan, read).await
 }
 
 /// One alert.
@@ -74,7 +74,7 @@ async fn one(State(app): State<Shared>, caller: Caller, Path(fingerprint): Path<
         let shown = newest_as_json(&reader, &caller.tenant, &state, entry)?;
         Ok(respond(print(&shown), HeaderMap::new()))
     };
-    mine.send(mine.run(Work::LookUp, read).await?).await
+    mine.answer(Work::LookUp, read).await
 }
 
 /// The stored events of one alert, newest first, at most 1000.
@@ -109,7 +109,7 @@ async fn history(
         })?;
         Ok(items.into_list(offset))
     };
-    mine.send(mine.run(Work::LookUp, read).await?).await
+    mine.answer(Work::LookUp, read).await
 }
 
 /// Newest first, back through the chunks until the limit.

@@ -19,6 +19,7 @@ use crate::http::Shared;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::guards::Guards;
+use crate::http::pieces::Pieces;
 use crate::http::reads::{Pace, Work};
 use crate::time;
 
@@ -65,7 +66,7 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
         )?;
         Ok(items.into_list(page.offset))
     };
-    mine.send(mine.run(Work::Scan, read).await?).await
+    mine.answer(Work::Scan, read).await
 }
 
 /// The bytes of a refused item as they were sent, to be mended and posted again.
@@ -76,13 +77,15 @@ async fn raw(State(app): State<Shared>, caller: Caller, Path(id): Path<u64>) -> 
     let reader = Arc::clone(&app);
     let mine = app.reads.of(&caller.tenant);
     let read = move |_: &Pace| match own_entry(&reader, &caller.tenant, Seq(id))?.map(|entry| entry.body) {
-        Some(EntryBody::DeadLetter { raw, .. }) => Ok(raw),
+        Some(EntryBody::DeadLetter { raw, .. }) => {
+            let mut response = Response::new(Pieces::from(raw));
+            let kind = HeaderValue::from_static("application/octet-stream");
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            Ok(response)
+        }
         _ => Err(ApiError::not_found(format!("no refused item at: {id}"))),
     };
-    let mut response = Response::new(mine.run(Work::LookUp, read).await?);
-    let kind = HeaderValue::from_static("application/octet-stream");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    mine.send(response).await
+    mine.answer(Work::LookUp, read).await
 }
 
 /// Put refused items away: those named in `{"ids": [...]}` or `{"alert_id": ...}`; all without a body.

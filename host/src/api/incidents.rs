@@ -107,7 +107,7 @@ async fn list(State(app): State<Shared>, caller: Caller, RawQuery(query): RawQue
         }
         Ok(items.into_object(page, count))
     };
-    mine.send(mine.run(Work::Scan, read).await?).await
+    mine.answer(Work::Scan, read).await
 }
 
 /// The incidents of a page and those before it, and how many there are in all.
@@ -192,7 +192,7 @@ async fn alerts(
         })?;
         Ok(items.into_object(page, members.count))
     };
-    mine.send(mine.run(Work::Scan, read).await?).await
+    mine.answer(Work::Scan, read).await
 }
 
 /// Set the status of an incident. Resolving or acknowledging also marks its alerts, until their next event.

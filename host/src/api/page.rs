@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::http::App;
 use crate::http::error::ApiError;
+use crate::http::pieces::Pieces;
 
 /// Most items of one page.
 pub const MAX_PAGE_ITEMS: usize = 10_000;
@@ -86,7 +87,7 @@ impl Cut {
 /// The items of an answer, printed one by one, so that no tree of them is kept. The first is taken whatever its size; what is there is
 /// always the right beginning of the page.
 pub struct Items {
-    text: Vec<u8>,
+    text: Pieces,
     count: usize,
     max_bytes: usize,
     cut: Option<Cut>,
@@ -100,7 +101,7 @@ impl Items {
 
     fn with_limit(max_bytes: usize) -> Items {
         Items {
-            text: Vec::new(),
+            text: Pieces::default(),
             count: 0,
             max_bytes,
             cut: None,
@@ -126,25 +127,27 @@ impl Items {
     /// One more. A break says that it did not fit and the page is over.
     pub fn push(&mut self, item: &impl Serialize) -> ControlFlow<()> {
         let item = print(item);
-        if self.count > 0 && item.len() >= self.max_bytes.saturating_sub(self.text.len()) {
+        if self.count > 0 && item.len() >= self.max_bytes.saturating_sub(self.text.bytes()) {
             return self.cut(Cut::Bytes);
         }
         if self.count > 0 {
-            self.text.push(b',');
+            self.text.push(b",".to_vec());
         }
-        self.text.extend_from_slice(&item);
+        self.text.push(item);
         self.count += 1;
         ControlFlow::Continue(())
     }
 
     /// A plain list.
-    pub fn into_list(self, offset: usize) -> Response<Vec<u8>> {
+    pub fn into_list(mut self, offset: usize) -> Response<Pieces> {
         let (headers, _) = self.told(offset);
-        respond([b"[", self.text.as_slice(), b"]"].concat(), headers)
+        self.text.put_first(b"[".to_vec());
+        self.text.push(b"]".to_vec());
+        respond(self.text, headers)
     }
 
     /// `{"limit": .., "offset": .., "count": .., "items": [..]}`; where the page ended early also `partial` and `next_offset`.
-    pub fn into_object(self, page: Bounds, count: usize) -> Response<Vec<u8>> {
+    pub fn into_object(mut self, page: Bounds, count: usize) -> Response<Pieces> {
         let (headers, more) = self.told(page.offset);
         let mut head = json!({"limit": page.limit, "offset": page.offset, "count": count});
         if let (Some(head), Some((why, next))) = (head.as_object_mut(), more) {
@@ -153,7 +156,9 @@ impl Items {
         }
         let head = print(&head);
         let head = head.strip_suffix(b"}").unwrap_or(&head);
-        respond([head, b",\"items\":[", &self.text, b"]}"].concat(), headers)
+        self.text.put_first([head, b",\"items\":["].concat());
+        self.text.push(b"]}".to_vec());
+        respond(self.text, headers)
     }
 
     fn told(&self, offset: usize) -> (HeaderMap, Option<(Cut, usize)>) {
@@ -174,8 +179,8 @@ pub fn print(item: &impl Serialize) -> Vec<u8> {
 }
 
 /// A body of JSON.
-pub fn respond(body: Vec<u8>, headers: HeaderMap) -> Response<Vec<u8>> {
-    let mut response = Response::new(body);
+pub fn respond(body: impl Into<Pieces>, headers: HeaderMap) -> Response<Pieces> {
+    let mut response = Response::new(body.into());
     *response.headers_mut() = headers;
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -212,16 +217,31 @@ mod tests {
         let answer = items.into_list(7);
         assert_eq!(answer.headers()["x-donjon-partial"], "bytes");
         assert_eq!(answer.headers()["x-donjon-next-offset"], "8");
-        assert_eq!(answer.body(), &[b"[", print(&long).as_slice(), b"]"].concat());
+        assert_eq!(
+            answer.into_body().joined(),
+            [b"[", print(&long).as_slice(), b"]"].concat()
+        );
 
         let mut items = Items::with_limit(30);
         assert!(items.push(&1).is_continue() && items.push(&2).is_continue());
-        let whole: Value = serde_json::from_slice(items.into_object(Bounds { limit: 5, offset: 0 }, 2).body()).unwrap();
+        let whole: Value = serde_json::from_slice(
+            &items
+                .into_object(Bounds { limit: 5, offset: 0 }, 2)
+                .into_body()
+                .joined(),
+        )
+        .unwrap();
         assert_eq!(whole, json!({"limit": 5, "offset": 0, "count": 2, "items": [1, 2]}));
 
         let mut items = Items::with_limit(30);
         assert!(items.push(&1).is_continue() && items.cut(Cut::Time).is_break());
-        let part: Value = serde_json::from_slice(items.into_object(Bounds { limit: 5, offset: 3 }, 9).body()).unwrap();
+        let part: Value = serde_json::from_slice(
+            &items
+                .into_object(Bounds { limit: 5, offset: 3 }, 9)
+                .into_body()
+                .joined(),
+        )
+        .unwrap();
         assert_eq!((&part["partial"], &part["next_offset"]), (&json!("time"), &json!(4)));
     }
 }

@@ -75,7 +75,7 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
         response.headers_mut().insert(header::ETAG, entity_tag(rules_version));
         Ok(response)
     };
-    mine.send(mine.run(Work::Scan, read).await?).await
+    mine.answer(Work::Scan, read).await
 }
 
 /// Create a rule.
@@ -217,7 +217,7 @@ async fn versions(
         }
         Ok(items.into_list(page.offset))
     };
-    mine.send(mine.run(Work::LookUp, read).await?).await
+    mine.answer(Work::LookUp, read).await
 }
 
 /// Check a rule without storing it: branches and columns, or what is wrong with it.

@@ -8,6 +8,7 @@ pub mod connections;
 pub mod error;
 pub mod guards;
 pub mod in_flight;
+pub mod pieces;
 pub mod reads;
 pub mod shares;
 

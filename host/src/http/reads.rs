@@ -1,5 +1,5 @@
-//! How much may be read at a time, for how long, and how much of it may wait to be sent: permits, one deadline a request, and an end to the work
-//! once nobody waits for it. One of several tenants never holds all of it. Knows no route and no data.
+//! How much may be read at a time, for how long, and how much of it may wait to be sent: permits, one deadline a request,
+//! and an end to the work once nobody waits for it. One of several tenants never holds all of it. Knows no route and no data.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,19 +15,24 @@ use tokio::time::timeout_at;
 use donjon_core::TenantId;
 
 use super::error::ApiError;
+use super::pieces::{PIECE_BYTES, Pieces};
 use super::shares::{Shares, Tenants};
 use crate::config;
 
 /// Reads of single records at a time: they are short, but each takes a thread while it waits for a disk.
-const LOOK_UPS_AT_ONCE: usize = 16;
+pub const LOOK_UPS_AT_ONCE: usize = 16;
 /// Compilations of conditions at a time: they take nothing but computing time, of which the pipeline needs its part.
 const COMPILES_AT_ONCE: usize = 1;
 /// Requests that may wait for a permit; further ones are refused at once.
 const MAX_WAITING: usize = 64;
-/// Answers of the largest size that may be in memory, made and not yet sent.
+/// Answers of the largest size that may be on their way to clients. Beside them are those that are being made, or wait for
+/// their place among these: no more than there are permits to read, which are kept until then.
 pub const LARGEST_ANSWERS_AT_ONCE: usize = 8;
 /// Smaller answers are sent as they are.
-const SMALL_ANSWER_BYTES: usize = 64 << 10;
+const SMALL_ANSWER_BYTES: usize = PIECE_BYTES;
+/// How long an answer that was made waits for its place: enough for clients that take theirs, and no longer, because it
+/// keeps a permit to read from others.
+const SEND_PATIENCE: Duration = Duration::from_secs(2);
 /// Permits for answers are counted in these.
 const UNIT_BYTES: usize = 1 << 10;
 
@@ -186,6 +191,27 @@ impl TenantReads<'_> {
         work: Work,
         read: impl FnOnce(&Pace) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
+        self.run_holding(work, read).await.map(|(found, _)| found)
+    }
+
+    /// Runs a read and sends what it answers; where that is large, its permit to read is kept until there is one to send.
+    ///
+    /// # Errors
+    /// Like `run`; 429 when too many large answers wait for slow readers.
+    pub async fn answer(
+        &self,
+        work: Work,
+        read: impl FnOnce(&Pace) -> Result<Response<Pieces>, ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let (response, making) = self.run_holding(work, read).await?;
+        self.send(making, response).await
+    }
+
+    async fn run_holding<T: Send + 'static>(
+        &self,
+        work: Work,
+        read: impl FnOnce(&Pace) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<(T, Option<Held>), ApiError> {
         let end = Instant::now() + self.reads.deadline;
         let asking = Asking(Arc::default());
         let pace = Pace {
@@ -205,34 +231,31 @@ impl TenantReads<'_> {
         };
         let reading = tokio::task::spawn_blocking(move || {
             // Given back when the work ends, not when the client leaves.
-            let _permit = permit;
             pace.check()?;
-            read(&pace)
+            Ok((read(&pace)?, permit))
         });
         let outcome = reading.await.map_err(|error| ApiError::internal(error.to_string()))?;
         drop(asking);
         outcome
     }
 
-    /// Sends a large body in pieces; its permit is given back when the client has taken nearly all of it.
-    ///
-    /// # Errors
-    /// 429 when too many large answers wait for slow readers.
-    pub async fn send(&self, mut response: Response<Vec<u8>>) -> Result<Response, ApiError> {
-        let length = response.body().len();
+    /// Sends a large body in pieces; its permit is given back when the client has taken nearly all of it. What is not sent
+    /// is dropped before the permit under which it was made: parameters go in reverse order.
+    async fn send(&self, making: Option<Held>, mut response: Response<Pieces>) -> Result<Response, ApiError> {
+        let length = response.body().bytes();
         response
             .headers_mut()
             .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         if length <= SMALL_ANSWER_BYTES {
-            return Ok(response.map(Body::from));
+            return Ok(response.map(|body| Body::from(body.joined())));
         }
         // One answer may be larger than all permits: a single item above the limit.
         let all = self.reads.answers.shares.each();
         let units = u32::try_from((length / UNIT_BYTES + 1).min(all)).unwrap_or(u32::MAX);
-        let permit = self
-            .permit(&self.reads.answers, units, Instant::now() + self.reads.deadline)
-            .await?;
-        Ok(response.map(|body| Body::from_stream(pieces(body.into(), permit))))
+        let end = Instant::now() + self.reads.deadline.min(SEND_PATIENCE);
+        let permit = self.permit(&self.reads.answers, units, end).await?;
+        drop(making);
+        Ok(response.map(|body| Body::from_stream(sending(body, permit))))
     }
 
     async fn permit(&self, permits: &Permits, count: u32, end: Instant) -> Result<Held, ApiError> {
@@ -248,187 +271,16 @@ impl TenantReads<'_> {
     }
 }
 
-fn pieces(
-    body: Bytes,
+fn sending(
+    body: Pieces,
     permit: Held,
 ) -> impl futures::Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static {
-    futures::stream::unfold((body, permit), |(mut body, permit)| async move {
-        if body.is_empty() {
-            return None;
-        }
-        let piece = body.split_to(body.len().min(SMALL_ANSWER_BYTES));
-        Some((Ok(piece), (body, permit)))
+    futures::stream::unfold((body.queue(), permit), |(mut queue, permit)| async move {
+        let piece = queue.pop_front()?;
+        Some((Ok(piece), (queue, permit)))
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicUsize;
-
-    use super::*;
-
-    fn reads(scans_at_once: usize, deadline_ms: u64) -> Arc<Reads> {
-        Arc::new(Reads::new(
-            &config::Reads {
-                scans_at_once,
-                deadline_ms,
-                ..config::Reads::default()
-            },
-            Tenants::One,
-        ))
-    }
-
-    async fn wait_until(what: impl Fn() -> bool) {
-        while !what() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn only_so_many_scans_run_and_only_so_many_wait() {
-        only_so_many(Work::Scan, 2).await;
-    }
-
-    #[tokio::test]
-    async fn conditions_are_compiled_one_at_a_time_off_the_async_threads() {
-        only_so_many(Work::Compile, COMPILES_AT_ONCE).await;
-    }
-
-    async fn only_so_many(work: Work, allowed: usize) {
-        let reads = reads(2, 60_000);
-        let here = std::thread::current().id();
-        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let go = Arc::new(AtomicBool::new(false));
-        let scan = || {
-            let (reads, running, most, go) = (
-                Arc::clone(&reads),
-                Arc::clone(&running),
-                Arc::clone(&most),
-                Arc::clone(&go),
-            );
-            tokio::spawn(async move {
-                let read = move |_: &Pace| {
-                    assert_ne!(std::thread::current().id(), here, "on a thread for work that blocks");
-                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    while !go.load(Ordering::SeqCst) {
-                        std::thread::sleep(Duration::from_millis(1));
-                    }
-                    running.fetch_sub(1, Ordering::SeqCst);
-                    Ok(())
-                };
-                reads.of(&"a".into()).run(work, read).await
-            })
-        };
-        let accepted: Vec<_> = (0..allowed + MAX_WAITING).map(|_| scan()).collect();
-        wait_until(|| reads.waiting.all.available_permits() == 0).await;
-        assert!(scan().await.unwrap().is_err(), "one too many");
-        // A permit is held a moment before its work begins.
-        wait_until(|| most.load(Ordering::SeqCst) >= allowed).await;
-        go.store(true, Ordering::SeqCst);
-        for one in accepted {
-            assert!(one.await.unwrap().is_ok());
-        }
-        assert_eq!(most.load(Ordering::SeqCst), allowed);
-    }
-
-    #[tokio::test]
-    async fn work_ends_when_its_client_is_gone_or_its_time_is_up() {
-        let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let until_over = || {
-            let (begun, ended) = (Arc::clone(&begun), Arc::clone(&ended));
-            move |pace: &Pace| -> Result<(), ApiError> {
-                begun.fetch_add(1, Ordering::SeqCst);
-                while pace.check().is_ok() {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                ended.fetch_add(1, Ordering::SeqCst);
-                pace.check()
-            }
-        };
-        let patient = reads(1, 600_000);
-        let asking = tokio::spawn({
-            let (reads, work) = (Arc::clone(&patient), until_over());
-            async move { reads.of(&"a".into()).run(Work::Scan, work).await }
-        });
-        // Not only queued: work whose client is gone before it begins does not begin.
-        wait_until(|| begun.load(Ordering::SeqCst) == 1).await;
-        assert_eq!(patient.scans.all.available_permits(), 0);
-        asking.abort();
-        wait_until(|| ended.load(Ordering::SeqCst) == 1).await;
-        wait_until(|| patient.scans.all.available_permits() == 1).await;
-
-        let short = reads(1, 20).of(&"a".into()).run(Work::Scan, until_over()).await;
-        assert!(short.is_err());
-        assert_eq!(ended.load(Ordering::SeqCst), 2);
-    }
-
-    #[tokio::test]
-    async fn large_answers_keep_their_permit_until_they_are_taken() {
-        use futures::StreamExt;
-        let reads = reads(1, 20);
-        let answer = || Response::new(vec![b'x'; reads.max_answer_bytes()]);
-        let mut sent = Vec::new();
-        while let Ok(response) = reads.of(&"a".into()).send(answer()).await {
-            sent.push(response);
-        }
-        assert!(sent.len() < LARGEST_ANSWERS_AT_ONCE + 1, "{}", sent.len());
-        assert!(
-            reads.of(&"a".into()).send(Response::new(vec![b'x'; 100])).await.is_ok(),
-            "small ones pass"
-        );
-        let mut body = sent.pop().unwrap().into_body().into_data_stream();
-        let mut taken = 0;
-        while let Some(piece) = body.next().await {
-            taken += piece.unwrap().len();
-        }
-        assert_eq!(taken, reads.max_answer_bytes());
-        assert!(
-            reads.of(&"a".into()).send(answer()).await.is_ok(),
-            "its room is free again"
-        );
-    }
-
-    #[tokio::test]
-    async fn what_a_command_did_is_told_however_many_read() {
-        let reads = reads(1, 20);
-        let _all = reads.look_ups.try_hold(&"a".into(), 16).unwrap();
-        let one = |_: &Pace| Ok(1);
-        assert!(reads.of(&"a".into()).run(Work::LookUp, one).await.is_err());
-        assert_eq!(reads.of(&"a".into()).run(Work::Outcome, one).await.ok(), Some(1));
-    }
-
-    #[tokio::test]
-    async fn a_tenant_that_reads_all_it_may_keeps_no_other_waiting() {
-        let config = config::Reads::default();
-        let reads = Arc::new(Reads::new(&config, Tenants::Several));
-        let until = Arc::new(AtomicBool::new(false));
-        let scan = |tenant: &'static str| {
-            let (reads, until) = (Arc::clone(&reads), Arc::clone(&until));
-            tokio::spawn(async move {
-                let read = move |_: &Pace| {
-                    while tenant == "b" && !until.load(Ordering::SeqCst) {
-                        std::thread::sleep(Duration::from_millis(1));
-                    }
-                    Ok(())
-                };
-                reads.of(&tenant.into()).run(Work::Scan, read).await
-            })
-        };
-        let greedy: Vec<_> = (0..2 * MAX_WAITING).map(|_| scan("b")).collect();
-        wait_until(|| reads.waiting.all.available_permits() == MAX_WAITING - Tenants::Several.share_of(MAX_WAITING))
-            .await;
-        for _ in 0..20 {
-            assert!(scan("a").await.unwrap().is_ok());
-        }
-        until.store(true, Ordering::SeqCst);
-        let mut done = 0;
-        for one in greedy {
-            done += usize::from(one.await.unwrap().is_ok());
-        }
-        let (running, waiting) = (config.scans_at_once, MAX_WAITING);
-        assert_eq!(
-            done,
-            Tenants::Several.share_of(running) + Tenants::Several.share_of(waiting)
-        );
-    }
-}
+#[path = "reads_tests.rs"]
+mod tests;
