@@ -340,7 +340,12 @@ mod tests {
         let turn = desk.begin("answered");
         desk.committed.store("answered");
         turn.settled();
-        drop(desk.begin("next"));
+        // What left is applied, and what comes behind it is answered and changes nothing (its rule is unknown).
+        drop(desk.begin("behind a line that is held"));
+        let turn = desk.begin("unknown");
+        desk.committed.store("behind a line that is held");
+        turn.settled();
+        desk.begin("next").settled();
     }
 
     #[test]
