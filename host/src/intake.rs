@@ -360,19 +360,11 @@ impl Intake {
     }
 
     /// Makes items durable. Commands are taken even while alerts are refused for lag, up to a reserve: people must be
-    /// able to act.
+    /// able to act. What holds memory at the door is held, and the items are counted, until the journal has them, even if
+    /// nobody waits for this any more.
     ///
     /// # Errors
     /// When the items were refused as a whole, or nobody knows.
-    pub async fn accept(&self, tenant: TenantId, items: Vec<Item>, wait: bool) -> Result<Receipt, Refused> {
-        self.accept_holding(tenant, items, wait, None).await
-    }
-
-    /// The same for what holds memory at the door. It is held, and the items are counted, until the journal has them,
-    /// even if nobody waits for this any more.
-    ///
-    /// # Errors
-    /// Like [`Intake::accept`].
     pub async fn accept_holding(
         &self,
         tenant: TenantId,
@@ -388,6 +380,12 @@ impl Intake {
         let Asked { answer, applied } = asked.inspect_err(|_| count_items(&self.metrics, "refused", alerts))?;
         let first = answer_within(ANSWER_PATIENCE, answer).await?;
         Ok(Receipt { first, applied })
+    }
+
+    /// The same of what holds nothing.
+    #[cfg(test)]
+    pub async fn accept(&self, tenant: TenantId, items: Vec<Item>, wait: bool) -> Result<Receipt, Refused> {
+        self.accept_holding(tenant, items, wait, None).await
     }
 
     fn nothing_to_do(&self, wait: bool) -> Receipt {

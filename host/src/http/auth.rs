@@ -1,5 +1,7 @@
 //! Who is calling: an API key decides tenant, role and name. Only digests of keys are kept in memory.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -8,6 +10,7 @@ use donjon_core::TenantId;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::body::Admitted;
 use super::{App, Shared};
 use crate::config::{self, AuthMode, ConfigError, Role};
 use crate::http::error::ApiError;
@@ -39,6 +42,8 @@ pub struct Caller {
     pub role: Role,
     /// Whether it may do what concerns all tenants.
     pub operator: bool,
+    /// What the request holds in memory; none for what no request brought.
+    pub admitted: Option<Arc<Admitted>>,
 }
 
 impl Auth {
@@ -58,6 +63,7 @@ impl Auth {
                 name: key.name.clone(),
                 role: key.role,
                 operator: key.operator || single,
+                admitted: None,
             };
             Ok(Known {
                 digest: key.sha256()?,
@@ -87,6 +93,7 @@ impl Auth {
                 name: "anonymous".into(),
                 role: Role::Admin,
                 operator: true,
+                admitted: None,
             });
         }
         let unauthorised = |text: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorised", text);
@@ -199,7 +206,9 @@ impl FromRequestParts<Shared> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Caller, ApiError> {
-        App::caller(app, parts)
+        let admitted = parts.extensions.get().cloned();
+        let caller = App::caller(app, parts)?;
+        Ok(Caller { admitted, ..caller })
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::Ingest;
-use crate::intake::{Applied, Intake, Item};
+use crate::intake::{Applied, Holding, Intake, Item};
 use crate::line::LineStatus;
 use crate::plugins::PluginDirectory;
 use crate::rule_changes::RuleChanges;
@@ -88,7 +88,10 @@ impl App {
             guard,
             command,
         };
-        let receipt = self.intake.accept(caller.tenant.clone(), vec![item], true).await?;
+        // In the queue before the journal it stays counted as its body was, whether or not its sender still waits.
+        let holding = caller.admitted.clone().map(|admitted| admitted as Arc<dyn Holding>);
+        let tenant = caller.tenant.clone();
+        let receipt = self.intake.accept_holding(tenant, vec![item], true, holding).await?;
         let outcomes = receipt.outcomes(APPLY_WAIT).await;
         let outcomes = outcomes.ok_or_else(|| ApiError::not_yet_applied(APPLY_WAIT))?;
         match outcomes.into_iter().next().flatten() {

@@ -39,6 +39,7 @@ async fn create(app: &Shared, file: &PathBuf) -> anyhow::Result<usize> {
         name: "starter rules".into(),
         role: Role::Admin,
         operator: false,
+        admitted: None,
     };
     let count = drafts.len();
     for draft in drafts {
