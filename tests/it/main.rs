@@ -34,4 +34,5 @@ mod scenarios;
 mod stopping;
 mod tenants;
 mod tidy;
+mod told_on_the_command_line;
 mod wrong_input;

@@ -98,7 +98,7 @@ async fn drafts_of(app: &App, tenant: &TenantId, body: Value) -> Result<Vec<Rule
 fn in_place(rejection: Rejection, place: usize, rule: &Value) -> ApiError {
     let name = rule.get("ruleName").and_then(Value::as_str).unwrap_or("without a name");
     match rejection {
-        Rejection::Empty(text) => ApiError::bad_request(format!("rule {place} ({name}): {text}")),
+        Rejection::Empty(text) => ApiError::bad_request_at(place, format!("{text} (rule {name})")),
         Rejection::Faults(mut faults) => {
             for fault in &mut faults {
                 fault.message = format!("{} (rule {name})", fault.message);

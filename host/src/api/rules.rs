@@ -260,7 +260,7 @@ pub(super) async fn change(
         }
         Err(refusal) => match app.answer_of(caller, &guard).await? {
             Some(outcome) => Ok(outcome),
-            None => Err(refused(refusal)),
+            None => Err(refused(refusal, &command)),
         },
     }
 }
@@ -278,12 +278,19 @@ async fn store(app: Shared, caller: Caller, guard: Guard, command: Command) -> R
     }
 }
 
-/// A change that would not be in force is not taken.
-fn refused(refusal: Refusal) -> ApiError {
+/// A change that would not be in force is not taken. Of many rules the one at fault is told with its place.
+fn refused(refusal: Refusal, command: &Command) -> ApiError {
     let text = refusal.to_string();
     match refusal {
         Refusal::Cap(_) => ApiError::unprocessable("body", text),
-        Refusal::Rule { .. } | Refusal::Together { .. } => ApiError::unprocessable("celQuery", text),
+        Refusal::Rule { rule, .. } => match command {
+            Command::ApplyRules { rules } => {
+                let place = rules.iter().position(|(_, draft)| draft.name == rule);
+                ApiError::unprocessable_at(place.unwrap_or_default(), "celQuery", text)
+            }
+            _ => ApiError::unprocessable("celQuery", text),
+        },
+        Refusal::Together { .. } => ApiError::unprocessable("celQuery", text),
         Refusal::State(error) => ApiError::from(error),
         Refusal::Busy(_) => ApiError::busy_with_rules(text),
         Refusal::Panicked => ApiError::internal("a check of rules panicked"),

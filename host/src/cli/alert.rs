@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::client::{ClientOptions, Method, read_input};
+use super::client::{Answered, ClientOptions, Method, read_input};
 use super::output::{Output, at, clean, print, say};
 
 /// Has alerts judged again that no correlator saw, or that a plugin failed on; with `all` the others, too.
 ///
 /// # Errors
-/// When the server refuses the range.
+/// When the server refuses the range, or does not come to its end: then the text says how to go on.
 pub fn rejudge(client: &ClientOptions, from: u64, to: u64, all: bool) -> anyhow::Result<()> {
     let body = serde_json::json!({"from": from, "to": to, "all": all}).to_string();
     let answer = client.call(
@@ -16,7 +16,18 @@ pub fn rejudge(client: &ClientOptions, from: u64, to: u64, all: bool) -> anyhow:
         "/alerts/rejudge",
         Some(body.as_bytes()),
         "application/json",
-    )?;
+    );
+    let answer = answer.map_err(|error| match error.downcast::<Answered>() {
+        Ok(answered) => match at(answered.body(), "go_on_from").as_u64() {
+            Some(next) => {
+                let all = if all { " --all" } else { "" };
+                let more = format!("; that is: donjon alert rejudge --from {next} --to {to}{all}");
+                answered.adding(&more).into()
+            }
+            None => answered.into(),
+        },
+        Err(other) => other,
+    })?;
     say(format_args!("judged again: {}", at(&answer, "judged")))
 }
 

@@ -5,6 +5,7 @@ use std::io::Read;
 use anyhow::Context;
 use clap::Args;
 use serde_json::Value;
+use ureq::http::StatusCode;
 
 use super::WrongInput;
 use super::output::{at, clean};
@@ -26,6 +27,45 @@ pub struct ClientOptions {
     pub api_key: Option<String>,
 }
 
+/// The server answered with an error.
+#[derive(Debug, thiserror::Error)]
+#[error("server answered {status}: {text}")]
+pub struct Answered {
+    status: StatusCode,
+    body: Value,
+    text: String,
+}
+
+impl Answered {
+    fn new(status: StatusCode, body: Value) -> Answered {
+        let text = readable(&body, |item| Some(format!("item {item}")));
+        Answered { status, body, text }
+    }
+
+    /// Whether it is about what was sent. The others are about the server: what was sent may pass later.
+    pub fn is_wrong_input(&self) -> bool {
+        let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        self.status.is_client_error() && !later.contains(&self.status)
+    }
+
+    /// Says of items by their place in what was sent where they came from.
+    pub fn naming(mut self, name: impl Fn(usize) -> Option<String>) -> Answered {
+        self.text = readable(&self.body, name);
+        self
+    }
+
+    /// Says more.
+    pub fn adding(mut self, more: &str) -> Answered {
+        self.text.push_str(more);
+        self
+    }
+
+    /// The answer.
+    pub fn body(&self) -> &Value {
+        &self.body
+    }
+}
+
 /// The method of a call.
 #[derive(Clone, Copy)]
 pub enum Method {
@@ -39,7 +79,7 @@ impl ClientOptions {
     /// Calls the server; an answer of 400 or more is an error with its text.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses: 4xx is wrong input (exit code 2).
+    /// When the server cannot be reached, or refuses: then it is `Answered`.
     pub fn call(&self, method: Method, path: &str, body: Option<&[u8]>, kind: &str) -> anyhow::Result<Value> {
         Ok(self.exchange(method, path, body, kind)?.0)
     }
@@ -96,10 +136,9 @@ impl ClientOptions {
         let text = body.read_to_string().context("read the answer")?;
         let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         let status = answer.status();
-        if status.is_client_error() {
-            return Err(WrongInput(format!("server answered {status}: {}", readable(&value))).into());
+        if !status.is_success() {
+            return Err(Answered::new(status, value).into());
         }
-        anyhow::ensure!(status.is_success(), "server answered {status}: {}", readable(&value));
         Ok((value, next))
     }
 }
@@ -120,28 +159,30 @@ impl ClientOptions {
     }
 }
 
-/// The text of an error answer, as one line: it may quote what was sent.
-pub fn readable(value: &Value) -> String {
-    clean(&detail(value))
+/// The text of an error answer, as one line: it may quote what was sent. Items are named by their place.
+fn readable(answer: &Value, name: impl Fn(usize) -> Option<String>) -> String {
+    clean(&detail(answer, name))
 }
 
-fn detail(value: &Value) -> String {
+fn detail(answer: &Value, name: impl Fn(usize) -> Option<String>) -> String {
     let one = |fault: &Value| {
-        let field = at(fault, "loc")
-            .as_array()
-            .and_then(|loc| loc.last())
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let place = match (at(fault, "line").as_u64(), at(fault, "column").as_u64()) {
+        let loc = at(fault, "loc").as_array().map(Vec::as_slice).unwrap_or_default();
+        let place = loc.iter().find_map(Value::as_u64);
+        let item = place.and_then(|place| name(usize::try_from(place).ok()?));
+        let position = match (at(fault, "line").as_u64(), at(fault, "column").as_u64()) {
             (Some(line), Some(column)) => format!(" (line {line}, column {column})"),
             _ => String::new(),
         };
-        format!("{field}{place}: {}", at(fault, "msg").as_str().unwrap_or_default())
+        let field = loc.last().and_then(Value::as_str);
+        let field = field.map(|field| format!("{field}{position}"));
+        let message = at(fault, "msg").as_str().unwrap_or_default().to_owned();
+        let parts: Vec<String> = [item, field, Some(message)].into_iter().flatten().collect();
+        parts.join(": ")
     };
-    match at(value, "detail") {
+    match at(answer, "detail") {
         Value::String(text) => text.clone(),
         Value::Array(faults) => faults.iter().map(one).collect::<Vec<_>>().join("; "),
-        _ => value.to_string(),
+        _ => answer.to_string(),
     }
 }
 

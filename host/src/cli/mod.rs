@@ -17,7 +17,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, Config};
 use crate::serve;
-use client::ClientOptions;
+use client::{Answered, ClientOptions};
 use output::Output;
 
 /// Correlates alerts into incidents, with rules in WebAssembly components that can be swapped while it runs.
@@ -30,7 +30,7 @@ use output::Output;
 Begin:      donjon serve                     starts on 127.0.0.1:8080 with ./donjon-data and ./plugins
 Send:       echo '{\"name\":\"disk full\"}' | donjon alert send -
 Look:       donjon incident list             or http://127.0.0.1:8080/incidents
-Exit codes: 0 done, 1 failed, 2 wrong input or configuration"
+Exit codes: 0 done; 1 failed, also where the server cannot at the moment (try again); 2 wrong input or configuration"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -232,8 +232,10 @@ pub fn run() -> ExitCode {
         Err(error) if output::nobody_reads(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("donjon: {error:#}");
-            let wrong =
-                error.is::<WrongInput>() || error.is::<config::ConfigError>() || error.is::<serve::WrongSetUp>();
+            let wrong = error.is::<WrongInput>()
+                || error.is::<config::ConfigError>()
+                || error.is::<serve::WrongSetUp>()
+                || error.downcast_ref().is_some_and(Answered::is_wrong_input);
             ExitCode::from(if wrong { 2 } else { 1 })
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::WrongInput;
-use super::client::{ClientOptions, Method, read_input};
+use super::client::{Answered, ClientOptions, Method, read_input};
 use super::output::{Output, at, clean, print, say};
 
 /// Lists rules.
@@ -29,21 +29,32 @@ pub fn list(client: &ClientOptions, output: Output) -> anyhow::Result<()> {
 /// Creates rules that are new by name and replaces those that are known: all in one step, or none.
 ///
 /// # Errors
-/// When a file does not parse, a rule is refused, or the server cannot be reached.
+/// When a file does not parse, a rule is refused (told with its file), or the server cannot be reached.
 pub fn apply(client: &ClientOptions, files: &[String]) -> anyhow::Result<()> {
-    let mut rules = Vec::new();
+    let (mut rules, mut origins) = (Vec::new(), Vec::new());
     for file in files_of(files)? {
         let text = read_input(&file)?;
         let parsed: Value =
             serde_json::from_slice(&text).map_err(|error| WrongInput(format!("{file} is not JSON: {error}")))?;
-        match parsed {
-            Value::Array(list) => rules.extend(list),
-            one => rules.push(one),
+        let list = match parsed {
+            Value::Array(list) => list,
+            one => vec![one],
+        };
+        for (rule, number) in list.into_iter().zip(1_u32..) {
+            let name = at(&rule, "ruleName").as_str().unwrap_or("without a name");
+            origins.push(match file.as_str() {
+                "-" => format!("standard input, rule {number} ({name})"),
+                file => format!("file {file}, rule {number} ({name})"),
+            });
+            rules.push(rule);
         }
     }
-    let body = Value::Array(rules);
-    let body = body.to_string();
-    let answer = client.call(Method::Post, "/rules/apply", Some(body.as_bytes()), "application/json")?;
+    let body = Value::Array(rules).to_string();
+    let answer = client.call(Method::Post, "/rules/apply", Some(body.as_bytes()), "application/json");
+    let answer = answer.map_err(|error| match error.downcast::<Answered>() {
+        Ok(answered) => answered.naming(|place| origins.get(place).cloned()).into(),
+        Err(other) => other,
+    })?;
     for rule in at(&answer, "rules").as_array().into_iter().flatten() {
         let text = |field| at(rule, field).as_str().unwrap_or_default();
         say(format_args!(

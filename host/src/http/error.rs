@@ -1,6 +1,7 @@
 //! Errors as clients see them: `{"detail": ..., "code": ...}`, in the shape of the reference, with a stable code. The
 //! only place where errors become HTTP statuses.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -17,6 +18,9 @@ use crate::rules::{Fault, Rejection};
 /// Seconds after which a refused sender may try again.
 const RETRY_AFTER_SECONDS: u32 = 2;
 
+/// The code of the one refusal after which a command is in the journal for certain.
+pub const NOT_YET_APPLIED: &str = "not_yet_applied";
+
 /// An error answer.
 #[derive(Debug)]
 pub struct ApiError {
@@ -26,6 +30,8 @@ pub struct ApiError {
     retry: bool,
     /// What is there, for whoever has seen something else.
     present: Option<u64>,
+    /// The first position that was not taken of a request that was taken in part.
+    go_on_from: Option<NonZeroU64>,
 }
 
 impl ApiError {
@@ -37,11 +43,30 @@ impl ApiError {
             detail: Value::String(detail.into()),
             retry: false,
             present: None,
+            go_on_from: None,
         }
     }
 
-    /// Its stable code.
+    /// The same of a request that was taken in part.
+    pub fn going_on_from(self, position: u64, how: &str) -> ApiError {
+        let detail = match self.detail {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        ApiError {
+            detail: Value::String(format!("{detail}; {how}")),
+            go_on_from: NonZeroU64::new(position),
+            ..self
+        }
+    }
+
+    /// The first position that was not taken.
     #[cfg(test)]
+    pub fn go_on_from(&self) -> Option<u64> {
+        self.go_on_from.map(NonZeroU64::get)
+    }
+
+    /// Its stable code.
     pub fn code(&self) -> &'static str {
         self.code
     }
@@ -93,16 +118,22 @@ impl ApiError {
         Self::faults_at(place, &[fault])
     }
 
+    /// 400 for one of the items of a list.
+    pub fn bad_request_at(place: usize, message: impl Into<String>) -> ApiError {
+        let fault = json!({"loc": ["body", place], "msg": message.into(), "type": "value_error"});
+        ApiError {
+            detail: vec![fault].into(),
+            ..Self::bad_request("")
+        }
+    }
+
     /// 422: not one item of a body is an alert. They are kept as dead letters all the same.
     pub fn refused_items(reasons: Vec<String>) -> ApiError {
         let fault = |(at, reason): (usize, String)| json!({"loc": ["body", at], "msg": reason, "type": "value_error"});
         let detail = reasons.into_iter().enumerate().map(fault).collect();
         ApiError {
-            status: StatusCode::UNPROCESSABLE_ENTITY,
-            code: "invalid",
             detail,
-            retry: false,
-            present: None,
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "")
         }
     }
 
@@ -135,7 +166,7 @@ impl ApiError {
              do not send it again unless it has an Idempotency-Key; see /readyz and the log for what holds the line",
             waited.as_secs()
         );
-        Self::new(StatusCode::GATEWAY_TIMEOUT, "not_yet_applied", detail)
+        Self::new(StatusCode::GATEWAY_TIMEOUT, NOT_YET_APPLIED, detail)
     }
 }
 
@@ -237,7 +268,10 @@ pub async fn in_our_shape(response: Response) -> Response {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({"detail": self.detail, "code": self.code});
+        let mut body = json!({"detail": self.detail, "code": self.code});
+        if let (Some(body), Some(position)) = (body.as_object_mut(), self.go_on_from) {
+            body.insert("go_on_from".into(), position.get().into());
+        }
         let mut response = (self.status, axum::Json(body)).into_response();
         if self.retry {
             response
@@ -303,11 +337,8 @@ impl From<Rejection> for ApiError {
         match rejection {
             Rejection::Empty(text) => ApiError::bad_request(text),
             Rejection::Faults(faults) => ApiError {
-                status: StatusCode::UNPROCESSABLE_ENTITY,
-                code: "invalid",
                 detail: faults.iter().map(detail_of).collect(),
-                retry: false,
-                present: None,
+                ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "")
             },
         }
     }
