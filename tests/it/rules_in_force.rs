@@ -72,14 +72,22 @@ fn an_alert_between_two_edits_compiles_nothing() {
         assert_eq!(answer.status, 200, "{}", answer.text());
     };
     edit(&mut client, 1);
-    // The next one is being tried, for a second or so, while an alert comes in.
+    // The next one is being tried, for a second or so, while alerts come in: had one to wait for it, none would be answered
+    // before it.
+    let mut answered = 0;
     std::thread::scope(|scope| {
         let second = scope.spawn(|| edit(&mut server.client(), 2));
-        std::thread::sleep(Duration::from_millis(300));
-        let event = send(&mut client, "between");
-        assert_eq!(event["incidents"].as_array().map(Vec::len), Some(1), "{event}");
+        loop {
+            let event = send(&mut client, "between");
+            if second.is_finished() {
+                break;
+            }
+            assert_eq!(event["incidents"].as_array().map(Vec::len), Some(1), "{event}");
+            answered += 1;
+        }
         second.join().unwrap();
     });
+    assert!(answered > 3, "alerts while an edit was tried: {answered}");
     let event = send(&mut client, "slow2");
     assert_eq!(event["incidents"].as_array().map(Vec::len), Some(2), "{event}");
     assert_eq!(configures().unwrap() - before, 2, "one for each edit\n{}", server.log());
