@@ -78,7 +78,7 @@ fn an_alert_between_two_edits_compiles_nothing() {
     std::thread::scope(|scope| {
         let second = scope.spawn(|| edit(&mut server.client(), 2));
         loop {
-            let event = send(&mut client, "between");
+            let event = send(&mut client, &format!("between {answered}"));
             if second.is_finished() {
                 break;
             }
