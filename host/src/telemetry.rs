@@ -112,6 +112,8 @@ pub struct Metrics {
     pub plugin_memory_bytes: Gauge<u64, AtomicU64>,
     /// How often a plugin was refused memory because all together have as much as they may.
     pub plugin_memory_refusals: Gauge<u64, AtomicU64>,
+    /// Idle copies of plugins that were let go for the memory of others.
+    pub plugin_copies_let_go: Counter,
     /// Size of derived state.
     pub state_bytes: Gauge<u64, AtomicU64>,
     /// Size of the journal.
@@ -150,6 +152,7 @@ impl Default for Metrics {
             line_held: Gauge::default(),
             plugin_memory_bytes: Gauge::default(),
             plugin_memory_refusals: Gauge::default(),
+            plugin_copies_let_go: Counter::default(),
             state_bytes: Gauge::default(),
             journal_bytes: Gauge::default(),
         };
@@ -283,6 +286,8 @@ impl Metrics {
             "Times a plugin was refused memory because all together have as much as they may",
             self.plugin_memory_refusals.clone(),
         );
+        let text = "Idle copies of plugins let go for the memory of others, and made again when they are needed";
+        r.register("plugin_copies_let_go", text, self.plugin_copies_let_go.clone());
         r.register_with_unit(
             "state_size",
             "Derived state on disk",

@@ -17,6 +17,7 @@ mod guests;
 mod hostile_guests;
 mod idempotency;
 mod journal_damage;
+mod many_patterns;
 mod monitoring;
 mod oversized_commands;
 mod plugin_directory;

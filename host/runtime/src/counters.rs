@@ -11,9 +11,7 @@ use donjon_core::limits::MAX_ERROR_TEXT_BYTES;
 use donjon_core::text::one_line;
 
 use crate::errors::CallError;
-
-/// A reason for which parts of answers are dropped is logged so often: answers come thousands a second.
-const TELL_DROPPED_EVERY: Duration = Duration::from_secs(60);
+use crate::tally::Tally;
 
 /// How the calls of a plugin went so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +22,8 @@ pub struct PluginCounters {
     pub failures: u64,
     /// Times it was given rules, on a copy that serves or beside it.
     pub configures: u64,
+    /// Copies made again because calls made them grow far beyond what they had before.
+    pub replaced: u64,
     /// Parts of answers that were not taken.
     pub dropped: u64,
     /// The same by reason.
@@ -45,20 +45,14 @@ pub struct CallFailure {
     pub tenant: Option<TenantId>,
 }
 
-/// Parts of answers that were dropped for one reason.
-#[derive(Default)]
-struct Dropped {
-    count: u64,
-    untold: u64,
-    told_at: Option<Instant>,
-}
-
 #[derive(Default)]
 pub(crate) struct Counters {
     calls: AtomicU64,
     failures: AtomicU64,
     configures: AtomicU64,
-    dropped: Mutex<BTreeMap<&'static str, Dropped>>,
+    replaced: Mutex<Tally>,
+    /// Parts of answers, by reason.
+    dropped: Mutex<BTreeMap<&'static str, Tally>>,
     busy_ns: AtomicU64,
     last_error: Mutex<Option<CallFailure>>,
 }
@@ -85,32 +79,32 @@ impl Counters {
 
     /// Answers how many were dropped for this reason since it was last told, if it is to be told again.
     pub(crate) fn add_dropped(&self, reason: &'static str, dropped: u64, now: Instant) -> Option<u64> {
-        let mut all = self.lock_dropped();
-        let of_reason = all.entry(reason).or_default();
-        of_reason.count += dropped;
-        of_reason.untold += dropped;
-        let was_told = of_reason
-            .told_at
-            .is_some_and(|at| now.duration_since(at) < TELL_DROPPED_EVERY);
-        (!was_told).then(|| {
-            of_reason.told_at = Some(now);
-            std::mem::take(&mut of_reason.untold)
-        })
+        self.lock_dropped().entry(reason).or_default().add(dropped, now)
     }
 
-    fn lock_dropped(&self) -> MutexGuard<'_, BTreeMap<&'static str, Dropped>> {
+    /// A copy was made again; answers how many since it was last told, if it is to be told again.
+    pub(crate) fn add_replaced(&self, now: Instant) -> Option<u64> {
+        self.lock_replaced().add(1, now)
+    }
+
+    fn lock_replaced(&self) -> MutexGuard<'_, Tally> {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_dropped(&self) -> MutexGuard<'_, BTreeMap<&'static str, Tally>> {
         self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn read(&self) -> PluginCounters {
         let dropped_by_reason: BTreeMap<&'static str, u64> = {
             let all = self.lock_dropped();
-            all.iter().map(|(reason, dropped)| (*reason, dropped.count)).collect()
+            all.iter().map(|(reason, dropped)| (*reason, dropped.count())).collect()
         };
         PluginCounters {
             calls: self.calls.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
             configures: self.configures.load(Ordering::Relaxed),
+            replaced: self.lock_replaced().count(),
             dropped: dropped_by_reason.values().sum(),
             dropped_by_reason,
             busy: Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed)),

@@ -241,6 +241,12 @@ pub enum CallError {
         /// Why the one before is gone.
         cause: String,
     },
+    /// There is no copy of it yet, and nothing broke the one before: it is new, or was let go for its memory.
+    #[error("its next copy is still being made and will be used once it is there; waited for {waited:?}")]
+    StillMade {
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// Its functions have other types than those of the contract of the same number.
     #[error("built against another contract {API_TEXT}; rebuild it with this version's SDK: {0}")]
     Misfit(String),
@@ -327,7 +333,10 @@ impl CallError {
     pub(crate) fn spares_instance(&self) -> bool {
         matches!(
             self,
-            CallError::Refused { .. } | CallError::Role { .. } | CallError::NoInstance { .. }
+            CallError::Refused { .. }
+                | CallError::Role { .. }
+                | CallError::NoInstance { .. }
+                | CallError::StillMade { .. }
         )
     }
 
@@ -365,6 +374,7 @@ impl CallError {
             },
             CallError::Restart { .. }
             | CallError::NoInstance { .. }
+            | CallError::StillMade { .. }
             | CallError::NoRoom(_)
             | CallError::Misfit(_)
             | CallError::Role { .. } => Reaction::FailAll,

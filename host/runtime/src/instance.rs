@@ -24,9 +24,6 @@ use crate::log_gate::LogGate;
 use crate::ticker::Ticker;
 use crate::total_memory::TotalMemory;
 
-/// A copy that grew by more than this part of its limit is made again.
-const GROWN_PART: usize = 8;
-
 /// Everything that is needed to make one more instance of a plugin.
 pub(crate) struct Blueprint {
     name: Arc<str>,
@@ -111,6 +108,11 @@ impl Blueprint {
         &self.limits
     }
 
+    /// The name that the plugin is loaded under.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A new instance on which nothing has been called.
     pub(crate) async fn instantiate(&self) -> Result<Instance, CallError> {
         let data = StoreData {
@@ -155,7 +157,7 @@ impl Blueprint {
     }
 
     /// What all plugins share.
-    pub(crate) fn total_memory(&self) -> &TotalMemory {
+    pub(crate) fn total_memory(&self) -> &Arc<TotalMemory> {
         &self.total_memory
     }
 
@@ -177,13 +179,12 @@ impl Blueprint {
             .init(&self.config.json, budget)
             .await
             .map_err(|e| (StartStep::Init, e))?;
-        match state {
-            Some(state) => instance
-                .restore(state, budget)
-                .await
-                .map_err(|e| (StartStep::Restore, e)),
-            None => Ok(()),
+        if let Some(state) = state {
+            let said = instance.restore(state, budget).await;
+            said.map_err(|e| (StartStep::Restore, e))?;
         }
+        instance.memory_at_rest = instance.memory_bytes();
+        Ok(())
     }
 }
 
@@ -194,7 +195,7 @@ pub(crate) struct Instance {
     role: Role,
     /// Tenants whose rules this instance has.
     pub(crate) ready: HashSet<TenantId>,
-    /// Bytes of its memory once it had its rules: it does not give back what calls need beyond.
+    /// Bytes of its memory once it was set up, and had its rules if it takes any: it does not give back what calls need beyond.
     memory_at_rest: usize,
 }
 
@@ -251,14 +252,9 @@ impl Instance {
         self.store.data().guard.memory_bytes()
     }
 
-    /// The same once it had its rules.
+    /// The same before its first call with alerts.
     pub(crate) fn memory_at_rest(&self) -> usize {
         self.memory_at_rest
-    }
-
-    /// Whether calls made it grow far beyond what its rules take.
-    pub(crate) fn has_grown(&self, limits: &Limits) -> bool {
-        self.memory_at_rest > 0 && self.memory_bytes() - self.memory_at_rest > limits.memory_bytes / GROWN_PART
     }
 
     pub(crate) async fn correlate(

@@ -78,7 +78,7 @@ pub(crate) async fn judge<C: JudgeCall>(
         trouble.time = trouble.time.saturating_add(begun.elapsed());
         trouble.after = trouble.after.max(error.after());
         trouble.may_pass |= error.may_pass();
-        trouble.is_starting = matches!(error, CallError::NoInstance { .. });
+        trouble.is_starting = matches!(error, CallError::NoInstance { .. } | CallError::StillMade { .. });
         let reaction = match error.reaction() {
             Reaction::AgainThenHalves if range.len() < alerts || retried => Reaction::Halves,
             reaction => reaction,

@@ -1,6 +1,6 @@
 //! The copies of a plugin that serve. A stateless plugin that takes rules has one copy a tenant: what one tenant's rules
 //! cost or break is nobody else's, and new rules are compiled on a spare copy that takes over in one step. Every other
-//! plugin has one copy for all. Knows neither calls nor what rules say.
+//! plugin has one copy for all. Whatever has no state may be let go for its memory. Knows neither calls nor what rules say.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use donjon_core::TenantId;
 use donjon_core::batch::RuleSpec;
 
+use crate::convert::Description;
 use crate::instance::Instance;
 use crate::plugin::Configured;
 use crate::running::Running;
-use crate::total_memory::{Idle, TotalMemory};
+use crate::total_memory::{Idle, IdleCopy, IdleKind, TotalMemory, Used};
 
 /// Copies kept at a time; above, the one used longest ago is let go and made again when its tenant has alerts.
 const MAX_COPIES: usize = 256;
@@ -36,94 +37,132 @@ enum Spare {
 
 struct Lane {
     running: Arc<tokio::sync::Mutex<Running>>,
-    used: u64,
+    used: Used,
+}
+
+/// Who shares a copy, and whether it can be made again from what the host knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    /// One a tenant: without a state, and takes rules.
+    PerTenant,
+    /// One for all, without a state.
+    Stateless,
+    /// One for all, and its state is nowhere else.
+    Stateful,
+}
+
+impl Sharing {
+    fn of(description: &Description) -> Sharing {
+        match (description.stateless, description.takes_rules) {
+            (true, true) => Sharing::PerTenant,
+            (true, false) => Sharing::Stateless,
+            (false, _) => Sharing::Stateful,
+        }
+    }
 }
 
 /// All copies of one plugin, and the rules they have.
 pub(crate) struct Lanes {
-    per_tenant: bool,
+    sharing: Sharing,
     table: Arc<SharedTable>,
 }
 
 /// Also known to whoever needs memory.
-struct SharedTable(Mutex<Table>);
+struct SharedTable {
+    table: Mutex<Table>,
+    total_memory: Arc<TotalMemory>,
+}
 
 struct Table {
     /// The instance that the plugin was started with.
     first: Option<Running>,
     lanes: HashMap<Option<TenantId>, Lane>,
-    spares: BTreeMap<TenantId, Spare>,
+    /// Each with the time of its last use.
+    spares: BTreeMap<TenantId, (Used, Spare)>,
     configured: BTreeMap<TenantId, Configured>,
-    uses: u64,
 }
 
 impl Lanes {
     pub(crate) fn new(
-        per_tenant: bool,
+        description: &Description,
         instance: Instance,
         state: Option<Vec<u8>>,
-        total_memory: &TotalMemory,
+        total_memory: &Arc<TotalMemory>,
     ) -> Lanes {
         let table = Table {
             first: Some(Running::new(Some(instance), state)),
             lanes: HashMap::new(),
             spares: BTreeMap::new(),
             configured: BTreeMap::new(),
-            uses: 0,
         };
-        let table = Arc::new(SharedTable(Mutex::new(table)));
-        if per_tenant {
+        let table = Arc::new(SharedTable {
+            table: Mutex::new(table),
+            total_memory: Arc::clone(total_memory),
+        });
+        let sharing = Sharing::of(description);
+        if sharing != Sharing::Stateful {
             let weak: Weak<SharedTable> = Arc::downgrade(&table);
             total_memory.may_let_go(weak);
         }
-        Lanes { per_tenant, table }
+        Lanes { sharing, table }
     }
 
     /// Whether tenants have copies of their own.
     pub(crate) fn per_tenant(&self) -> bool {
-        self.per_tenant
+        self.sharing == Sharing::PerTenant
+    }
+
+    /// Whether a copy can be thrown away and made again.
+    pub(crate) fn is_stateless(&self) -> bool {
+        self.sharing != Sharing::Stateful
     }
 
     /// The copy that serves a tenant.
     pub(crate) fn serving(&self, tenant: &TenantId) -> Arc<tokio::sync::Mutex<Running>> {
-        let key = self.per_tenant.then(|| tenant.clone());
+        let key = self.per_tenant().then(|| tenant.clone());
+        let used = self.table.total_memory.use_now();
         let mut table = self.table();
-        table.uses += 1;
-        let uses = table.uses;
         if let Some(lane) = table.lanes.get_mut(&key) {
-            lane.used = uses;
-            return Arc::clone(&lane.running);
+            lane.used = used;
+            let running = Arc::clone(&lane.running);
+            if running.try_lock().is_ok_and(|running| !running.is_live()) {
+                // Let go before, and about to be made again.
+                table.make_room();
+            }
+            return running;
         }
         let running = table.first.take().unwrap_or_default();
-        table.put(key, running)
+        table.put(key, running, used)
     }
 
     /// The copy for all tenants, if there is such a one.
     pub(crate) fn shared(&self) -> Option<Arc<tokio::sync::Mutex<Running>>> {
-        (!self.per_tenant).then(|| self.serving(&TenantId::from("")))
+        (!self.per_tenant()).then(|| self.serving(&TenantId::from("")))
     }
 
     /// A copy that does not serve, for new rules: with the tenant's older ones if there is such a one.
     pub(crate) fn spare(&self, tenant: &TenantId) -> Running {
         let mut table = self.table();
         match table.spares.remove(tenant) {
-            Some(Spare::Former(running)) => *running,
-            Some(Spare::Ready(ready)) => ready.running,
-            None if self.per_tenant => table.first.take().unwrap_or_default(),
+            Some((_, Spare::Former(running))) => *running,
+            Some((_, Spare::Ready(ready))) => ready.running,
+            None if self.per_tenant() => table.first.take().unwrap_or_default(),
             None => Running::default(),
         }
     }
 
     /// Keeps a copy until its rules are in force.
     pub(crate) fn keep_ready(&self, tenant: &TenantId, ready: Ready) {
-        self.table().keep(tenant, Spare::Ready(Box::new(ready)));
+        let used = self.table.total_memory.use_now();
+        self.table().keep(tenant, (used, Spare::Ready(Box::new(ready))));
     }
 
     /// Lets the copy with these rules serve, if there is one.
     pub(crate) fn take_over(&self, tenant: &TenantId, version: u64, rules: &[RuleSpec]) -> Option<Configured> {
+        let (former_used, used) = (self.table.total_memory.use_now(), self.table.total_memory.use_now());
         let mut table = self.table();
         let ready = match table.spares.remove(tenant)? {
-            Spare::Ready(ready) if ready.rules == rules => *ready,
+            (_, Spare::Ready(ready)) if ready.rules == rules => *ready,
             other => {
                 table.spares.insert(tenant.clone(), other);
                 return None;
@@ -135,10 +174,10 @@ impl Lanes {
         };
         table.configured.insert(tenant.clone(), configured.clone());
         let former = table.lanes.remove(&Some(tenant.clone()));
-        table.put(Some(tenant.clone()), ready.running);
+        table.put(Some(tenant.clone()), ready.running, used);
         // In use at this moment: then it ends with that use.
         if let Some(former) = former.and_then(|lane| Arc::try_unwrap(lane.running).ok()) {
-            table.keep(tenant, Spare::Former(Box::new(former.into_inner())));
+            table.keep(tenant, (former_used, Spare::Former(Box::new(former.into_inner()))));
         }
         Some(configured)
     }
@@ -160,87 +199,102 @@ impl Lanes {
 
 impl SharedTable {
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What can be let go: a copy that serves and is not in use, or one that has older rules.
-enum Largest {
-    Serving(Option<TenantId>),
-    Former(TenantId),
 }
 
 impl Idle for SharedTable {
-    fn largest(&self) -> usize {
-        self.lock().largest_idle().map_or(0, |(bytes, _)| bytes)
+    fn idle(&self) -> Vec<IdleCopy> {
+        let table = self.lock();
+        let serving = table.lanes.values().filter_map(|lane| {
+            let running = lane.running.try_lock().ok()?;
+            let kind = IdleKind::Serving;
+            (running.memory_bytes() > 0).then_some(IdleCopy { kind, used: lane.used })
+        });
+        let spares = table.spares.values().filter_map(|(used, spare)| {
+            let kind = spare.kind();
+            (spare.running().memory_bytes() > 0).then_some(IdleCopy { kind, used: *used })
+        });
+        serving.chain(spares).collect()
     }
 
-    fn let_go(&self) -> usize {
+    fn let_go(&self, copy: IdleCopy) -> usize {
         let mut table = self.lock();
-        match table.largest_idle() {
-            Some((_, Largest::Serving(key))) => {
-                let running = table.lanes.get(&key).map(|lane| Arc::clone(&lane.running));
-                drop(table);
-                running
-                    .and_then(|running| running.try_lock().ok().map(|mut running| running.let_go()))
-                    .unwrap_or(0)
-            }
-            Some((bytes, Largest::Former(tenant))) => {
-                let former = table.spares.remove(&tenant);
-                drop(table);
-                former.map_or(0, |_| bytes)
-            }
-            None => 0,
+        if copy.kind == IdleKind::Serving {
+            let lane = table.lanes.values().find(|lane| lane.used == copy.used);
+            let running = lane.map(|lane| Arc::clone(&lane.running));
+            drop(table);
+            return running.map_or(0, |running| {
+                running.try_lock().map_or(0, |mut running| running.let_go())
+            });
+        }
+        let spare = table.spares.iter().find(|(_, (used, _))| *used == copy.used);
+        let tenant = spare.map(|(tenant, _)| tenant.clone());
+        let spare = tenant.and_then(|tenant| table.spares.remove(&tenant));
+        drop(table);
+        spare.map_or(0, |(_, spare)| spare.running().memory_bytes())
+    }
+}
+
+impl Spare {
+    fn running(&self) -> &Running {
+        match self {
+            Spare::Former(running) => running,
+            Spare::Ready(ready) => &ready.running,
+        }
+    }
+
+    fn kind(&self) -> IdleKind {
+        match self {
+            Spare::Former(_) => IdleKind::Former,
+            Spare::Ready(_) => IdleKind::Ready,
         }
     }
 }
 
 impl Table {
-    fn put(&mut self, key: Option<TenantId>, running: Running) -> Arc<tokio::sync::Mutex<Running>> {
-        if self.lanes.len() >= MAX_COPIES {
-            let oldest = self.lanes.values().filter_map(|lane| {
-                let running = lane.running.try_lock().ok()?;
-                running.instance.is_some().then_some((lane.used, running))
-            });
-            if let Some((_, mut running)) = oldest.min_by_key(|(used, _)| *used) {
-                // Its rules stay known: the next call makes a new copy with them.
-                running.instance = None;
-            }
-        }
-        self.uses += 1;
+    fn put(&mut self, key: Option<TenantId>, running: Running, used: Used) -> Arc<tokio::sync::Mutex<Running>> {
+        self.make_room();
         let running = Arc::new(tokio::sync::Mutex::new(running));
         let lane = Lane {
             running: Arc::clone(&running),
-            used: self.uses,
+            used,
         };
         self.lanes.insert(key, lane);
         running
     }
 
-    /// The largest copy that can be let go. One that waits to take over is not: its rules were just tried.
-    fn largest_idle(&self) -> Option<(usize, Largest)> {
-        let serving = self.lanes.iter().filter_map(|(key, lane)| {
-            let running = lane.running.try_lock().ok()?;
-            Some((running.memory_bytes(), Largest::Serving(key.clone())))
-        });
-        let former = self.spares.iter().filter_map(|(tenant, spare)| match spare {
-            Spare::Former(running) => Some((running.memory_bytes(), Largest::Former(tenant.clone()))),
-            Spare::Ready(_) => None,
-        });
-        let all = serving.chain(former).filter(|(bytes, _)| *bytes > 0);
-        all.max_by_key(|(bytes, _)| *bytes)
+    /// For one more copy that serves: where there are as many as may be, the one used longest ago is let go. Its rules stay
+    /// known: its tenant's next call makes it again.
+    fn make_room(&mut self) {
+        if self.lanes.len() < MAX_COPIES {
+            return;
+        }
+        let (mut live, mut oldest) = (0, None::<(Used, &Lane)>);
+        for lane in self.lanes.values() {
+            // What is locked is in use.
+            let (is_live, is_idle) = lane.running.try_lock().map_or((true, false), |it| (it.is_live(), true));
+            live += usize::from(is_live);
+            if is_live && is_idle && oldest.is_none_or(|(used, _)| lane.used < used) {
+                oldest = Some((lane.used, lane));
+            }
+        }
+        if live >= MAX_COPIES
+            && let Some((_, lane)) = oldest
+            && let Ok(mut running) = lane.running.try_lock()
+        {
+            running.let_go();
+        }
     }
 
-    fn keep(&mut self, tenant: &TenantId, spare: Spare) {
+    fn keep(&mut self, tenant: &TenantId, spare: (Used, Spare)) {
         if self.spares.len() >= MAX_SPARES && !self.spares.contains_key(tenant) {
-            let former =
-                |(tenant, spare): (&TenantId, &Spare)| matches!(spare, Spare::Former(_)).then(|| tenant.clone());
-            let least = self
+            let first = self
                 .spares
                 .iter()
-                .find_map(former)
-                .or_else(|| self.spares.keys().next().cloned());
-            least.map(|tenant| self.spares.remove(&tenant));
+                .min_by_key(|(_, (used, spare))| (spare.kind(), *used));
+            let first = first.map(|(tenant, _)| tenant.clone());
+            first.map(|tenant| self.spares.remove(&tenant));
         }
         self.spares.insert(tenant.clone(), spare);
     }

@@ -17,6 +17,7 @@ mod counters;
 mod errors;
 #[doc(hidden)]
 pub mod fuzzing;
+mod growth;
 mod guard;
 mod host;
 mod instance;
@@ -34,6 +35,7 @@ mod running;
 mod runtime;
 mod session;
 mod spare;
+mod tally;
 mod ticker;
 mod total_memory;
 

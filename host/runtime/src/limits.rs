@@ -102,6 +102,13 @@ pub struct Limits {
     pub cached_files: usize,
 }
 
+impl Limits {
+    /// How long a copy that is being made is waited for, where it cannot be missed: longer than making one takes, as a rule.
+    pub(crate) fn making_wall(&self) -> Duration {
+        self.start_wall + self.configure_wall
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {

@@ -22,7 +22,7 @@ use crate::kv::as_list;
 use crate::lanes::{Lanes, Ready};
 pub use crate::outcomes::{CorrelateOutcome, EnrichOutcome};
 use crate::pace::Pace;
-use crate::running::Running;
+use crate::running::{Running, replace_if_grown};
 use crate::session::{Correlating, Enriching, RoleCall, Session};
 
 const BACKING_OFF: &str = "plugin is backing off";
@@ -35,7 +35,7 @@ pub struct Plugin {
     unused_grants: Vec<String>,
     blueprint: Arc<Blueprint>,
     lanes: Lanes,
-    counters: Counters,
+    counters: Arc<Counters>,
     pace: Pace,
     /// As the host says; at first whether it evaluates the rules of people.
     required: AtomicBool,
@@ -76,8 +76,7 @@ impl Plugin {
             instance,
             state,
         } = started;
-        let per_tenant = description.stateless && description.takes_rules;
-        let lanes = Lanes::new(per_tenant, instance, state, blueprint.total_memory());
+        let lanes = Lanes::new(&description, instance, state, blueprint.total_memory());
         let required = AtomicBool::new(description.takes_rules);
         Plugin {
             name,
@@ -86,7 +85,7 @@ impl Plugin {
             unused_grants,
             blueprint: Arc::new(blueprint),
             lanes,
-            counters: Counters::default(),
+            counters: Arc::default(),
             pace: Pace::default(),
             required,
             runtime: tokio::runtime::Handle::current(),
@@ -230,7 +229,9 @@ impl Plugin {
             }
             self.prepare(tenant, rules).await?;
             let taken = self.lanes.take_over(tenant, rules_version, rules);
-            return taken.ok_or_else(|| CallError::refused("other rules came in between; give them again".to_owned()));
+            return taken.ok_or_else(|| {
+                CallError::refused("other rules came in between, or its memory was needed; give them again")
+            });
         }
         let running = self.lanes.serving(tenant);
         let mut running = running.lock().await;
@@ -324,8 +325,8 @@ impl Plugin {
             alerts: batch.len(),
             columns: batch.columns.len(),
         };
-        let running = self.lanes.serving(&batch.tenant);
-        let mut running = running.lock().await;
+        let lane = self.lanes.serving(&batch.tenant);
+        let mut running = lane.lock().await;
         // What alerts wait for is asked whenever the line asks, which waits itself: left alone, it could not show either
         // that it judges other alerts, and a `retry` for one of them would hold the line without end.
         let patience = self.patience();
@@ -357,8 +358,8 @@ impl Plugin {
         if shape.alerts > 0 && !(wrote_too_much && shape.alerts > 1) {
             running.strikes.count(&judged.trouble, Instant::now(), limits, patience);
         }
-        if self.lanes.per_tenant() {
-            running.replace_if_grown(&self.blueprint);
+        if self.lanes.is_stateless() {
+            replace_if_grown(&lane, &mut running, &self.blueprint, &self.counters);
         }
         (judged, shape, (as_list(writes), wrote_too_much))
     }
@@ -375,7 +376,7 @@ impl Plugin {
         let shared = self.lanes.shared()?;
         let mut running = shared.lock().await;
         let limits = self.blueprint.limits();
-        let Some(instance) = running.instance.as_mut() else {
+        let Some(instance) = running.live_instance() else {
             return running.lessons.state.clone();
         };
         let begun = Instant::now();
@@ -396,7 +397,7 @@ impl Plugin {
             Err(error) => {
                 tracing::warn!(plugin = %self.name, "cannot take the state of the plugin: {error}");
                 if !error.spares_instance() {
-                    running.instance = None;
+                    running.drop_instance();
                 }
                 return None;
             }

@@ -1,29 +1,39 @@
 //! What the calls of a plugin change: its instance, and what the next instance has to be told. A trap or time-out throws
-//! the instance away; the next one comes from `spare.rs`.
+//! the instance away; the next one comes from `spare.rs`. One that grew serves on until a smaller one is there.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use donjon_core::TenantId;
+use tokio::sync::Mutex;
 
 use crate::bindings::correlator::exports::donjon::plugin::correlation::RuleReport;
 use crate::convert::WitRule;
+use crate::counters::Counters;
 use crate::errors::{CallError, StartStep};
+use crate::growth::Growth;
 use crate::guard::Budget;
 use crate::instance::{Blueprint, Instance};
 use crate::judge::Strikes;
-use crate::spare::{Lessons, Spare};
+use crate::spare::{self, Lessons, Spare};
+
+/// By this part of its limit a copy may grow before it is thought of making it again.
+const GROWN_PART: usize = 8;
 
 /// What calls change.
 #[derive(Default)]
 pub(crate) struct Running {
-    /// None after a trap or time-out.
-    pub(crate) instance: Option<Instance>,
+    /// None after a trap or time-out, and after it was let go.
+    instance: Option<Instance>,
     /// What every new instance has to be told.
     pub(crate) lessons: Lessons,
     spare: Spare,
     /// Bytes of the newest instance once it had its rules.
     at_rest: usize,
+    growth: Growth,
+    /// Lives as long as an instance is being made in place of one that grew.
+    replacing: Weak<()>,
     pub(crate) strikes: Strikes,
 }
 
@@ -40,15 +50,51 @@ impl Running {
         }
     }
 
-    /// Gives up an instance that calls made grow far beyond what its rules take: it never gives memory back. Only for one
-    /// without a state of its own.
-    pub(crate) fn replace_if_grown(&mut self, blueprint: &Arc<Blueprint>) {
-        let Some(instance) = &self.instance else { return };
+    /// Whether it has an instance at the moment.
+    pub(crate) fn is_live(&self) -> bool {
+        self.instance.is_some()
+    }
+
+    /// The instance, if there is one at the moment.
+    pub(crate) fn live_instance(&mut self) -> Option<&mut Instance> {
+        self.instance.as_mut()
+    }
+
+    /// Throws the instance away; what comes next is made when it is needed.
+    pub(crate) fn drop_instance(&mut self) {
+        self.instance = None;
+    }
+
+    fn install(&mut self, instance: Instance) -> &mut Instance {
+        self.growth.begin_copy();
         self.at_rest = instance.memory_at_rest();
-        if instance.has_grown(blueprint.limits()) {
-            self.instance = None;
-            self.spare.wanted(blueprint, &self.lessons);
-        }
+        self.instance.insert(instance)
+    }
+
+    /// After a call: whether the instance is to be made again because calls made it grow.
+    fn is_worth_replacing(&mut self, blueprint: &Blueprint) -> bool {
+        let Some(instance) = &self.instance else { return false };
+        self.at_rest = instance.memory_at_rest();
+        let slack = blueprint.limits().memory_bytes / GROWN_PART;
+        // Where memory is short, it is not the others who go for it: this copy itself may be let go once it is idle.
+        let has_room = blueprint.total_memory().has_room(self.at_rest);
+        let is_being_replaced = self.replacing.strong_count() > 0;
+        has_room
+            && !is_being_replaced
+            && self
+                .growth
+                .is_worth_replacing(instance.memory_bytes(), self.at_rest, slack)
+    }
+
+    /// Lets this instance serve in place of a larger one, unless that broke or was given other rules meanwhile; answers
+    /// the bytes that this gave back.
+    fn replace_with(&mut self, made: Instance, rules: &Arc<BTreeMap<TenantId, Vec<WitRule>>>) -> Option<usize> {
+        let larger = self.instance.as_ref()?.memory_bytes();
+        let given_back = larger.checked_sub(made.memory_bytes()).filter(|bytes| *bytes > 0)?;
+        Arc::ptr_eq(&self.lessons.rules, rules).then(|| {
+            self.install(made);
+            given_back
+        })
     }
 
     /// Lets the instance go until the next call, and the one that waits; answers their bytes. Its rules stay known.
@@ -78,7 +124,8 @@ impl Running {
         patience: Duration,
     ) -> Result<&mut Instance, CallError> {
         if self.instance.is_none() {
-            self.instance = Some(self.spare.take(blueprint, &self.lessons, patience).await?);
+            let next = self.spare.take(blueprint, &self.lessons, patience).await?;
+            return Ok(self.install(next));
         }
         self.instance.as_mut().ok_or_else(no_instance)
     }
@@ -129,6 +176,52 @@ impl Running {
         }
         said
     }
+}
+
+/// After a call on `running`, which `lane` holds: makes a copy without a state again if calls made it grow and that may give
+/// memory back for good (`growth.rs`). It serves until the next one is there: nobody waits, and nothing is judged by a cold
+/// copy for longer than there is a reason.
+pub(crate) fn replace_if_grown(
+    lane: &Arc<Mutex<Running>>,
+    running: &mut Running,
+    blueprint: &Arc<Blueprint>,
+    counters: &Arc<Counters>,
+) {
+    if !running.is_worth_replacing(blueprint) {
+        return;
+    }
+    let token = Arc::new(());
+    running.replacing = Arc::downgrade(&token);
+    let lessons = running.lessons.clone();
+    let (lane, blueprint, counters) = (Arc::downgrade(lane), Arc::clone(blueprint), Arc::clone(counters));
+    tokio::spawn(async move {
+        let _token = token;
+        let rules = Arc::clone(&lessons.rules);
+        let made = match spare::make(Arc::clone(&blueprint), lessons).await {
+            Ok(made) => made,
+            Err(error) => {
+                let plugin = blueprint.name();
+                tracing::warn!(
+                    plugin,
+                    "a copy that grew is kept, as the next one cannot be made: {error}"
+                );
+                return;
+            }
+        };
+        let Some(lane) = lane.upgrade() else { return };
+        let Some(bytes) = lane.lock().await.replace_with(made, &rules) else {
+            return;
+        };
+        if let Some(replaced) = counters.add_replaced(Instant::now()) {
+            let plugin = blueprint.name();
+            tracing::info!(
+                plugin,
+                replaced,
+                bytes,
+                "copies of the plugin were made again because calls made them grow; the newest gave back so many bytes"
+            );
+        }
+    });
 }
 
 fn no_instance() -> CallError {

@@ -104,6 +104,12 @@ impl Runtime {
         self.total_memory.refused()
     }
 
+    /// How many copies that nobody used were let go for the memory of others; each is made again when it is needed.
+    #[must_use]
+    pub fn copies_let_go(&self) -> u64 {
+        self.total_memory.let_go()
+    }
+
     /// Makes a file runnable, or says why not. Takes up to minutes: call it where waiting is allowed.
     ///
     /// # Errors

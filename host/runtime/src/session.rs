@@ -77,7 +77,7 @@ impl<'a, R: RoleCall> Session<'a, R> {
         Session {
             blueprint,
             restart_wait: match patience {
-                Patience::Long => blueprint.limits().start_wall + blueprint.limits().configure_wall,
+                Patience::Long => blueprint.limits().making_wall(),
                 Patience::Short => blueprint.limits().restart_wait,
             },
             counters,

@@ -1,6 +1,6 @@
 //! The next copy of a plugin: made in the background as soon as one breaks, and kept warm from then on, so that the next
 //! break costs the exchange of a pointer. A plugin that never broke has no spare: it would only take memory. Whoever needs
-//! a copy waits for it no longer than may be. Knows no calls with alerts.
+//! a copy waits for it no longer than may be, whatever it is waited for. Knows no calls with alerts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) struct Lessons {
 #[derive(Default)]
 pub(crate) struct Spare {
     making: Option<JoinHandle<Result<Instance, CallError>>>,
-    /// Why the newest copy is gone.
+    /// What broke the newest copy, unless it was let go since.
     broken_by: Option<String>,
 }
 
@@ -55,29 +55,42 @@ impl Spare {
         lessons: &Lessons,
         patience: Duration,
     ) -> Result<Instance, CallError> {
-        self.begin(blueprint, lessons);
-        let Some(making) = self.making.as_mut() else {
-            return Err(self.none());
+        // One that nothing broke is only new, or was let go for its memory: its plugin is not to blame, and is not missed
+        // for it as long as making a copy may take.
+        let wait = match self.broken_by {
+            Some(_) => patience,
+            None => blueprint.limits().making_wall(),
         };
-        // A copy that nothing broke is only new, and is waited for: making it has limits of its own.
-        let made = match self.broken_by {
-            Some(_) => tokio::time::timeout(patience, making).await.ok(),
-            None => Some(making.await),
+        let was_under_way = self.making.is_some();
+        let attempt = async {
+            match self.made(blueprint, lessons).await {
+                // Begun while another copy served, it may have failed for want of the memory that was that one's.
+                Err(_) if was_under_way => self.made(blueprint, lessons).await,
+                made => made,
+            }
         };
-        let Some(made) = made else {
-            return Err(self.none());
+        let Ok(made) = tokio::time::timeout(wait, attempt).await else {
+            return Err(match self.broken_by {
+                Some(_) => self.none(),
+                None => CallError::StillMade { waited: wait },
+            });
         };
-        self.making = None;
-        let instance = made.unwrap_or_else(|_| Err(self.none()))?;
+        let instance = made?;
         if self.broken_by.is_some() {
             self.begin(blueprint, lessons);
         }
         Ok(instance)
     }
 
-    /// The serving copy is given up though nothing broke it: the next one is made.
-    pub(crate) fn wanted(&mut self, blueprint: &Arc<Blueprint>, lessons: &Lessons) {
+    /// The copy that is being made, or a new one.
+    async fn made(&mut self, blueprint: &Arc<Blueprint>, lessons: &Lessons) -> Result<Instance, CallError> {
         self.begin(blueprint, lessons);
+        let Some(making) = self.making.as_mut() else {
+            return Err(self.none());
+        };
+        let made = making.await;
+        self.making = None;
+        made.unwrap_or_else(|_| Err(self.none()))
     }
 
     /// Whether a copy waits to be used.
@@ -85,8 +98,9 @@ impl Spare {
         self.making.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
-    /// Lets a copy go that waits to be used.
+    /// Lets a copy go that waits to be used. The next one is made because it is needed again: nothing broke.
     pub(crate) fn let_go(&mut self) {
+        self.broken_by = None;
         if self.is_made() {
             self.making = None;
         }
@@ -107,7 +121,7 @@ impl Spare {
 }
 
 /// A new copy that knows its configuration, its state and all rules.
-async fn make(blueprint: Arc<Blueprint>, lessons: Lessons) -> Result<Instance, CallError> {
+pub(crate) async fn make(blueprint: Arc<Blueprint>, lessons: Lessons) -> Result<Instance, CallError> {
     let restart = |step: StartStep, error: CallError| CallError::Restart {
         step,
         cause: error.to_string(),

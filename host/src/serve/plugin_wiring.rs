@@ -186,6 +186,10 @@ async fn measure_memory(runtime: Weak<Runtime>, metrics: Arc<Metrics>) {
     while let Some(runtime) = runtime.upgrade() {
         metrics.plugin_memory_bytes.set(runtime.memory_bytes() as u64);
         metrics.plugin_memory_refusals.set(runtime.memory_refusals());
+        let told = metrics.plugin_copies_let_go.get();
+        metrics
+            .plugin_copies_let_go
+            .inc_by(runtime.copies_let_go().saturating_sub(told));
         drop(runtime);
         tokio::time::sleep(MEASURE_EVERY).await;
     }

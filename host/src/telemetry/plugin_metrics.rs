@@ -29,6 +29,7 @@ pub struct PluginMetrics {
     call_seconds: Family<PluginLabel, Counter<f64, AtomicU64>>,
     failed_calls: Family<PluginLabel, Counter>,
     configures: Family<PluginLabel, Counter>,
+    replaced: Family<PluginLabel, Counter>,
     dropped: Family<DroppedLabel, Counter>,
     /// What was read last, by name: the file and its numbers.
     read: Mutex<HashMap<String, (String, PluginCounters)>>,
@@ -51,6 +52,8 @@ impl PluginMetrics {
         );
         let text = "Times a plugin was given the rules of a tenant, on a copy that serves or beside it";
         registry.register("plugin_configures", text, self.configures.clone());
+        let text = "Copies of a plugin made again because calls made them grow far beyond what they had before";
+        registry.register("plugin_copies_replaced", text, self.replaced.clone());
         let text = "Parts of the answers of plugins that the host did not take, by reason";
         registry.register("plugin_dropped", text, self.dropped.clone());
     }
@@ -91,6 +94,7 @@ impl PluginMetrics {
         add(&self.calls, now.calls, before.calls);
         add(&self.failed_calls, now.failures, before.failures);
         add(&self.configures, now.configures, before.configures);
+        add(&self.replaced, now.replaced, before.replaced);
         let busy = now.busy.saturating_sub(before.busy).as_secs_f64();
         self.call_seconds.get_or_create(&label).inc_by(busy);
         for (reason, count) in &now.dropped_by_reason {
@@ -109,6 +113,7 @@ fn began_anew(now: &PluginCounters, before: &PluginCounters) -> bool {
     now.calls < before.calls
         || now.failures < before.failures
         || now.configures < before.configures
+        || now.replaced < before.replaced
         || now.dropped < before.dropped
         || now.busy < before.busy
 }
