@@ -40,7 +40,7 @@ pub const MAX_PATTERNS_BYTES: usize = 1024 * 1024;
 /// Most sets of characters (`[a-z]`, `\d`) in the patterns of one expression.
 pub const MAX_PATTERN_CLASSES: usize = 256;
 
-/// What a pattern may keep of its automaton between two texts, in bytes; a state takes about 1 KiB.
+/// What a pattern may keep of its automaton between two texts, in bytes; a state takes about 1 KiB. Half as much again counts its transitions.
 pub const PATTERN_CACHE_BYTES: usize = 256 * 1024;
 
 /// Deepest nesting of groups in a pattern.
@@ -54,9 +54,10 @@ pub const MAX_JSON_DEPTH: usize = 64;
 /// guest, so that one dear rule does not use up the time of a call for all others.
 pub const DEFAULT_STEPS: u32 = 50_000;
 
-/// Steps of all rules of a tenant together for one alert: 20 rules that use up theirs, or 20,000 of 50 steps each. About ten milliseconds in a
-/// guest, so that a call within the usual limits always gets through an alert, whatever rules a tenant wrote.
-pub const STEPS_PER_ALERT: u32 = 20 * DEFAULT_STEPS;
+/// Steps of all rules of a tenant together for one alert: 40 rules that use up theirs, or 40,000 of 50 steps each. About twenty milliseconds in a
+/// guest, or some tenths of a second where all of them build automata of patterns (each such step is dearer), so that a call within the usual limits
+/// always gets through an alert, whatever rules a tenant wrote.
+pub const STEPS_PER_ALERT: u32 = 40 * DEFAULT_STEPS;
 
 /// Steps between two questions whether an evaluation is still wanted ([`crate::Budget::interruptible`]): some ten microseconds.
 pub const STEPS_PER_QUESTION: u32 = 4096;

@@ -17,8 +17,9 @@ const MOST_ON_AN_ALERT: usize = 65;
 
 /// Judge a batch by the rules of its tenant.
 ///
-/// Each rule has an equal share of the steps of an alert. Those that want more get what the others leave, in the order of
-/// the rules: cheap rules are evaluated whatever the others cost, and the outcome is a function of rules and alert alone.
+/// Each rule has an equal share of half of the steps of an alert. Those that want more are evaluated once more with what is
+/// left of all steps, in the order of the rules: cheap rules are evaluated whatever the others cost, and the outcome is a
+/// function of rules and alert alone.
 pub(crate) fn judge(rule_set: &mut RuleSet, batch: &Batch) -> Findings {
     let RuleSet { rules, columns } = rule_set;
     let places = columns.for_batch(&batch.columns, rules);
@@ -28,16 +29,17 @@ pub(crate) fn judge(rule_set: &mut RuleSet, batch: &Batch) -> Findings {
     let mut dear = Vec::new();
     for (alert, values) in batch.indexed_rows() {
         let mut on_alert = OnAlert::new(alert, values, &mut findings, &mut room);
+        let mut left = STEPS_PER_ALERT;
         for (rule, places) in rules.iter().zip(places) {
             let mut budget = Budget::new(share);
             let failure = on_alert.evaluate(rule, places, &mut budget);
+            left = left.saturating_sub(share - budget.remaining());
             if budget.remaining() == 0 && share < DEFAULT_STEPS {
                 dear.push((rule, places));
             } else {
                 on_alert.take(rule, places, failure);
             }
         }
-        let mut left = STEPS_PER_ALERT;
         for (rule, places) in dear.drain(..) {
             let given = left.min(DEFAULT_STEPS);
             let mut budget = Budget::new(given);
@@ -52,10 +54,10 @@ pub(crate) fn judge(rule_set: &mut RuleSet, batch: &Batch) -> Findings {
     findings
 }
 
-/// The steps that each of so many rules has for itself.
+/// The steps that each of so many rules has for itself: half of all, as those that want more begin anew.
 fn share(rules: usize) -> u32 {
     let rules = u32::try_from(rules.max(1)).unwrap_or(u32::MAX);
-    (STEPS_PER_ALERT / rules).clamp(1, DEFAULT_STEPS)
+    (STEPS_PER_ALERT / 2 / rules).clamp(1, DEFAULT_STEPS)
 }
 
 fn used_up() -> String {

@@ -239,7 +239,7 @@ fn cheap_rules_are_evaluated_whatever_the_rules_beside_them_cost_and_dear_ones_b
         assert!(failed.len() >= 60, "{}", failed.len());
         for failure in failed {
             assert!(
-                failure.rule.starts_with("dear") && failure.message.contains("1000000 steps"),
+                failure.rule.starts_with("dear") && failure.message.contains("2000000 steps"),
                 "{failure:?}"
             );
         }
@@ -270,4 +270,18 @@ fn one_rule_among_few_may_use_all_of_its_own_steps() {
         "{:?}",
         findings.failures
     );
+}
+
+#[test]
+fn both_looks_at_an_alert_share_one_budget() {
+    let failed = |rules: usize| {
+        let rules = (0..rules)
+            .map(|id| rule(&format!("dear{id}"), &dear(id), &[]))
+            .collect();
+        let alert = batch(&["name"], vec![vec![Scalar::Text("disk".to_owned())]]);
+        with_rules(rules).correlate(&alert).unwrap().failures.len()
+    };
+    // Each takes some 17,000 steps: a hundred fit into the budget, but not after a first look that has used up half.
+    assert_eq!(failed(50), 0);
+    assert!((20..=65).contains(&failed(100)), "{}", failed(100));
 }
