@@ -99,7 +99,7 @@ const MET: &str = "2026-11-21T00:00:00.000Z";
 
 fn scalar() -> impl Strategy<Value = Value> {
     prop_oneof![
-        4 => prop::sample::select(&TEXTS[..]).prop_map(|text| Value::text(text)),
+        4 => prop::sample::select(&TEXTS[..]).prop_map(Value::text),
         1 => any::<String>().prop_map(Value::text),
         1 => Just(Value::Null),
         1 => any::<bool>().prop_map(Value::Bool),
