@@ -108,6 +108,8 @@ pub struct Metrics {
     pub rules_refused: Gauge<i64, AtomicI64>,
     /// 1 while the line is held.
     pub line_held: Gauge<i64, AtomicI64>,
+    /// 1 while alerts are refused because of it.
+    pub disk_is_full: Gauge<i64, AtomicI64>,
     /// Linear memory that all plugins have.
     pub plugin_memory_bytes: Gauge<u64, AtomicU64>,
     /// How often a plugin was refused memory because all together have as much as they may.
@@ -150,6 +152,7 @@ impl Default for Metrics {
             plugins: PluginMetrics::default(),
             rules_refused: Gauge::default(),
             line_held: Gauge::default(),
+            disk_is_full: Gauge::default(),
             plugin_memory_bytes: Gauge::default(),
             plugin_memory_refusals: Gauge::default(),
             plugin_copies_let_go: Counter::default(),
@@ -274,6 +277,8 @@ impl Metrics {
         r.register("rules_refused", text, self.rules_refused.clone());
         let text = "1 while a required plugin or a full disk holds the line, see /readyz";
         r.register("line_held", text, self.line_held.clone());
+        let text = "1 while alerts are refused because the disk is full, see /readyz";
+        r.register("disk_is_full", text, self.disk_is_full.clone());
         r.register("plugin_loads", "Loads of plugins by outcome", self.plugin_loads.clone());
         r.register_with_unit(
             "plugin_memory",

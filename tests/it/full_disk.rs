@@ -126,15 +126,22 @@ fn below_the_reserve_alerts_are_refused_and_people_can_still_act() {
     let server = Server::start_with(options(dir.path().join("data"), reserve)).unwrap();
     let mut client = server.client();
     assert_eq!(fill(&mut client, "first"), 0);
+
     let rule = json!({"ruleName": "r", "celQuery": "name == 'n'", "timeframeInSeconds": 60, "timeUnit": "seconds"});
     let created = client.post("/rules", &rule).unwrap();
     assert_eq!(created.status, 200, "people can still act: {}", created.text());
     assert_eq!(client.get("/incidents").unwrap().status, 200);
-    assert_eq!(
-        client.get("/readyz").unwrap().status,
-        200,
-        "nothing waits to be applied"
+    let ready = client.get("/readyz").unwrap();
+    let why = ready.json()["held"].as_str().unwrap_or_default().to_owned();
+    assert!(
+        ready.status == 503 && why.starts_with("alerts are refused: the disk is full"),
+        "probes say so: {}",
+        ready.text()
     );
+    let metrics = client.get("/metrics").unwrap().text();
+    assert!(metrics.contains("\ndonjon_disk_is_full 1\n"), "{metrics}");
+    let log = server.log();
+    assert_eq!(log.matches("alerts are refused: the disk is full").count(), 1, "{log}");
     drop(server);
 
     let server = Server::start_with(options(dir.path().join("data"), NEVER_FREE_BYTES)).unwrap();

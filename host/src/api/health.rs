@@ -62,11 +62,15 @@ fn needs_a_restart(app: &Shared) -> Option<String> {
 }
 
 /// The journal is replayed, no required plugin is missing or fails, and the disk is not full; `held` says which, and why.
+/// Where alerts are refused because the disk is full, everything else is served all the same.
 #[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200), (status = 503, description = "Not yet")))]
 async fn readyz(State(app): State<Shared>) -> Response {
     let replayed = *app.replayed.borrow();
     let progress = app.intake.progress();
-    let held = app.line.held();
+    let full = progress
+        .refuses_alerts()
+        .map(|why| format!("alerts are refused: {why}"));
+    let held = app.line.held().or(full);
     let broken = needs_a_restart(&app);
     let ready = replayed && held.is_none() && broken.is_none() && !app.stopping.is_cancelled();
     let serving = app.plugins.set().load_full();
@@ -109,6 +113,7 @@ async fn metrics(State(app): State<Shared>) -> Response {
         .journal_works_ms
         .set(i64::try_from(works_ms).unwrap_or(i64::MAX));
     app.metrics.line_held.set(app.line.held().is_some().into());
+    app.metrics.disk_is_full.set(progress.refuses_alerts().is_some().into());
     app.metrics.rules_refused.set(app.line.refused_count());
     app.metrics.inflight_bytes.set(app.in_flight.used());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

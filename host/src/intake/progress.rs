@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 
 use donjon_core::Seq;
 
+/// For people, with what to do.
+pub(super) const DISK_IS_FULL: &str =
+    "the disk is full, less than storage.min_free_bytes is free; free some space, then it goes on by itself";
+
 /// Since when something is under way.
 #[derive(Debug, Default)]
 struct Watch(Mutex<Option<Instant>>);
@@ -41,6 +45,7 @@ pub struct Progress {
     writing: Watch,
     journal_works: Watch,
     journal_broke: OnceLock<String>,
+    disk_is_full: AtomicBool,
 }
 
 impl Progress {
@@ -108,6 +113,16 @@ impl Progress {
     /// Why the journal takes nothing any more until a restart, if so.
     pub fn journal_broke(&self) -> Option<&str> {
         self.journal_broke.get().map(String::as_str)
+    }
+
+    /// The reserve on the disk is touched, or not any more. Answers whether that is news.
+    pub(super) fn set_disk_is_full(&self, full: bool) -> bool {
+        self.disk_is_full.swap(full, Ordering::SeqCst) != full
+    }
+
+    /// Why alerts are refused, for people.
+    pub fn refuses_alerts(&self) -> Option<&'static str> {
+        self.disk_is_full.load(Ordering::SeqCst).then_some(DISK_IS_FULL)
     }
 
     /// Derived state up to here can be had again without the journal, from either of two checkpoints.

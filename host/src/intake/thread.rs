@@ -12,6 +12,7 @@ use donjon_core::{Seq, Timestamp};
 use donjon_store::Day;
 use donjon_store::journal::{EntryBody, Journal, JournalError, NewEntry, freeable};
 
+use super::progress::DISK_IS_FULL;
 use super::{Accepted, IntakeOptions, Item, Origin, Progress, Refused, Rejudged, Request, alerts_in, count_items};
 use crate::clock::{Clock, ClockNews};
 use crate::disk_space::Line;
@@ -107,6 +108,7 @@ impl JournalThread {
         }
         self.metrics.clock_ahead_ms.set(self.clock.ahead_ms());
         self.look_for_the_end_of_the_journal();
+        self.look_at_the_disk();
         let reader = self.journal.reader();
         for damage in reader.take_untold_damage() {
             tracing::error!("journal is damaged: {damage}");
@@ -125,6 +127,19 @@ impl JournalThread {
         {
             tracing::error!("nothing is taken any more, and nothing acknowledged is lost: {error}");
             self.progress.journal_breaks(error.to_string());
+        }
+    }
+
+    /// Whether alerts are refused is told when it begins and when it ends, also where none comes in between.
+    fn look_at_the_disk(&self) {
+        let waiting = self.progress.waiting_bytes();
+        let short = self.options.disk_space.fits(Line::Reserve, waiting).err();
+        if !self.progress.set_disk_is_full(short.is_some()) {
+            return;
+        }
+        match short {
+            Some(shortage) => tracing::error!("alerts are refused: {DISK_IS_FULL}: {shortage}"),
+            None => tracing::info!("there is space on the disk again: alerts are taken"),
         }
     }
 
