@@ -113,7 +113,8 @@ fn the_last_good_file_serves_after_a_restart_over_a_bad_one() {
     // Taken away on purpose is gone, also for the next start.
     std::fs::remove_file(server.plugin_dir.join("rules.wasm")).unwrap();
     wait_for("the plugin to go", PATIENCE, || {
-        Ok(server.client().get("/plugins/rules")?.status == 404)
+        // The rules that it evaluated are waited for.
+        Ok(server.client().get("/plugins/rules")?.json()["state"] == "missing")
     })
     .unwrap();
     assert_eq!(

@@ -56,8 +56,7 @@ fn a_refusal_ends_with_the_last_rule_and_with_the_plugin() {
     refused_rule(&server, "second");
     std::fs::remove_file(server.plugin_dir.join("stateful-rules.wasm")).unwrap();
     wait_for("the plugin to be unloaded", PATIENCE, || {
-        let answer = server.client().get("/plugins/stateful-rules")?;
-        Ok(answer.status == 404 || answer.json()["state"] == "gone")
+        Ok(server.client().get("/plugins/stateful-rules")?.json()["state"] == "missing")
     })
     .unwrap();
     assert_eq!(refused(&server), "0");

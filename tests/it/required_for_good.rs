@@ -116,7 +116,7 @@ fn a_correlator_of_rules_that_was_replaced_by_a_bad_file_before_any_alert_is_sti
     rule_for_everything(&server);
     std::fs::remove_file(server.plugin_dir.join("rules.wasm")).unwrap();
     wait_for("the plugin to be gone", PATIENCE, || {
-        Ok(server.client().get("/plugins/rules")?.status == 404)
+        Ok(server.client().get("/plugins/rules")?.json()["state"] == "missing")
     })
     .unwrap();
     server.drop_plugin("rules.wasm", b"\0asm\x01\0\0\0half").unwrap();
@@ -137,6 +137,27 @@ fn another_kind_of_plugin_under_the_name_does_not_take_the_place_of_a_correlator
     let panicker = std::fs::read(files::guest("panicker").unwrap()).unwrap();
     server.drop_plugin("panicker.wasm", &panicker).unwrap();
     let enricher = std::fs::read(files::guest("vandal").unwrap()).unwrap();
+    server.drop_plugin("rules.wasm", &enricher).unwrap();
+    wait_for("the enricher to be refused", PATIENCE, || {
+        let rules = server.client().get("/plugins/rules")?.json();
+        let why = rules["last_error"]["message"].as_str().unwrap_or_default().to_owned();
+        Ok(rules["role"] == "correlator" && rules["state"] == "serving" && why.contains("the file takes no rules"))
+    })
+    .unwrap();
+    assert_eq!(ready(&server).0, 200);
+    goes_on_with_rules(&server, 0);
+
+    // Where nothing serves there is nothing that it would take the place of, and the line waits for the rules.
+    std::fs::remove_file(server.plugin_dir.join("rules.wasm")).unwrap();
+    wait_for("the plugin to be missing", PATIENCE, || {
+        Ok(server.client().get("/plugins/rules")?.json()["state"] == "missing")
+    })
+    .unwrap();
+    assert!(
+        server.log().contains("alerts are taken and wait, nothing is lost"),
+        "{}",
+        server.log()
+    );
     server.drop_plugin("rules.wasm", &enricher).unwrap();
     wait_for("the enricher", PATIENCE, || {
         Ok(server.client().get("/plugins/rules")?.json()["role"] == "enricher")

@@ -34,7 +34,7 @@ async fn list(State(app): State<Shared>, caller: Caller) -> Result<Json<Vec<Valu
     responses((status = 200, body = Object), (status = 404)))]
 async fn one(State(app): State<Shared>, caller: Caller, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     caller.may_read()?;
-    let statuses = app.plugins.statuses();
+    let statuses = statuses(&app);
     let status = statuses.iter().find(|status| status.name == name);
     status
         .map(|status| Json(view(&app, &caller, status)))
@@ -57,8 +57,16 @@ async fn reload(State(app): State<Shared>, caller: Caller) -> Result<Json<Vec<Va
 }
 
 fn views(app: &App, caller: &Caller) -> Vec<Value> {
-    let statuses = app.plugins.statuses();
-    statuses.iter().map(|status| view(app, caller, status)).collect()
+    statuses(app).iter().map(|status| view(app, caller, status)).collect()
+}
+
+/// What is in the directory, and what should be.
+fn statuses(app: &App) -> Vec<PluginStatus> {
+    let mut statuses = app.plugins.statuses();
+    let unknown = |name: &String| !statuses.iter().any(|status| status.name == *name);
+    let missing: Vec<_> = app.line.missing().into_iter().filter(unknown).collect();
+    statuses.extend(missing.into_iter().map(PluginStatus::missing));
+    statuses
 }
 
 /// What a tenant sees of a failure: the text of a call may quote the alerts it was about, so another tenant's is not

@@ -353,6 +353,13 @@ impl<L: Loader> Keeper<L> {
         if !facts.unused_grants.is_empty() {
             tracing::warn!(plugin = name, grants = ?facts.unused_grants, "grants that the plugin does not use; remove them");
         }
+        for twin in self.others_of(name, &hash) {
+            tracing::warn!(
+                plugin = name,
+                "the same file serves as {twin} too, so that every alert is judged twice; remove one of them, unless they \
+                 have settings of their own"
+            );
+        }
         if facts.debug_build {
             tracing::warn!(
                 plugin = name,
@@ -360,6 +367,19 @@ impl<L: Loader> Keeper<L> {
             );
         }
         self.tell(name, PluginChange::Loaded { version, hash });
+    }
+
+    /// Other names that the same file serves under.
+    fn others_of(&self, name: &str, hash: &str) -> Vec<String> {
+        let records = self.board.records();
+        let is_twin = |record: &Record<L::Unit>| {
+            let serving = record.serving.as_ref();
+            serving.is_some_and(|serving| serving.unit.facts().hash == hash)
+        };
+        let twins = records
+            .iter()
+            .filter(|(other, record)| *other != name && is_twin(record));
+        twins.map(|(other, _)| other.clone()).collect()
     }
 
     /// Notes why a file does not serve. The same reason again is noted and not told.

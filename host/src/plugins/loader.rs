@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use donjon_core::value::split_path;
-use donjon_runtime::{Compiled, KvRead, LoadError, Plugin, PluginSet, Runtime, StartOptions};
+use donjon_runtime::{Compiled, KvRead, LoadError, Plugin, PluginSet, Role, Runtime, StartOptions};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -20,6 +20,10 @@ use crate::json;
 pub const COMPILED_AT_ONCE: usize = 2;
 /// How long a file may wait for its turn, and then take to compile.
 const COMPILE_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Most likely a file under a wrong name; the line would be held for the rules that nobody evaluates any more.
+const NOBODY_WOULD_EVALUATE_RULES: &str = "the file takes no rules, and what serves under this name evaluates them, so it \
+     serves on; give the file another name, or remove what serves first";
 
 /// Makes units and lets them serve.
 pub trait Loader: Send + Sync + 'static {
@@ -127,7 +131,7 @@ impl Loader for ComponentLoader {
     ) -> Result<Arc<Plugin>, Refusal> {
         let compiled = self.compile(&name, &config.grants, bytes).await?;
         reached(PluginState::Compiled);
-        let previous_state = match old {
+        let previous_state = match &old {
             Some(old) if !old.description().stateless && old.role() == compiled.role => old.snapshot().await,
             _ => None,
         };
@@ -140,6 +144,9 @@ impl Loader for ComponentLoader {
             kv: Arc::clone(&self.kv),
         };
         let plugin = Arc::new(self.runtime.start(options).await.map_err(refused)?);
+        if old.is_some_and(|old| takes_rules(&old)) && !takes_rules(&plugin) {
+            return Err(Refusal::Final(NOBODY_WOULD_EVALUATE_RULES.to_owned()));
+        }
         reached(PluginState::Ready);
         (self.preconfigure)(Arc::clone(&plugin)).await?;
         Ok(plugin)
@@ -154,6 +161,11 @@ impl Loader for ComponentLoader {
             None => set.without(name),
         });
     }
+}
+
+/// Whether it evaluates the rules of people.
+fn takes_rules(plugin: &Plugin) -> bool {
+    plugin.role() == Role::Correlator && plugin.description().takes_rules
 }
 
 /// The configuration as the runtime takes it: as text, and as answers to questions for dotted paths.

@@ -23,6 +23,8 @@ pub enum PluginState {
     Draining,
     /// Its file was refused and there is none to serve in its place; `last_error` says why.
     Rejected,
+    /// It is required and there is no file of it.
+    Missing,
 }
 
 impl PluginState {
@@ -36,6 +38,7 @@ impl PluginState {
             PluginState::Serving => "serving",
             PluginState::Draining => "draining",
             PluginState::Rejected => "rejected",
+            PluginState::Missing => "missing",
         }
     }
 }
@@ -104,6 +107,29 @@ pub struct PluginStatus {
     pub calls: u64,
     /// Calls that failed.
     pub failures: u64,
+}
+
+impl PluginStatus {
+    /// A required plugin without a file.
+    #[must_use]
+    pub fn missing(name: String) -> PluginStatus {
+        PluginStatus {
+            file: format!("{name}.wasm"),
+            name,
+            state: PluginState::Missing,
+            role: None,
+            version: None,
+            hash: None,
+            imports: Vec::new(),
+            grants: Vec::new(),
+            unused_grants: Vec::new(),
+            source: None,
+            loaded_at_ms: None,
+            last_error: None,
+            calls: 0,
+            failures: 0,
+        }
+    }
 }
 
 /// What is known of one name.

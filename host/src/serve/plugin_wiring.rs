@@ -16,7 +16,7 @@ use donjon_store::{DataDir, StateReader};
 use tokio::sync::watch;
 
 use crate::config::{self, Config};
-use crate::line::{LineStatus, Policy, Remembered, evaluates_rules};
+use crate::line::{LineStatus, Policy, Remembered, evaluates_rules, missing_text};
 use crate::plugin_kv::{PendingKv, PluginKv};
 use crate::plugins::{
     BeforeServing, PluginConfig, PluginDirectory, PluginEvent, PluginOptions, Preconfigure, Refusal, Reloader,
@@ -144,13 +144,14 @@ pub async fn start(
     let took_rules = Arc::new(remembered(dir, &policies(config))?);
     let before_serving = remember(&took_rules, policies(config));
     let directory = PluginDirectory::start(options, runtime, kv, preconfigure, before_serving, on_change).await?;
-    tokio::spawn(warn_without_correlator(
+    let line = Arc::new(LineStatus::new(policies(config), directory.set(), took_rules));
+    tokio::spawn(tell_what_is_missing(
+        Arc::clone(&line),
         directory.set(),
         directory.first_look(),
         changes.clone(),
         plugin_dir.clone(),
     ));
-    let line = Arc::new(LineStatus::new(policies(config), directory.set(), took_rules));
     tokio::spawn(reload_on_hangup(directory.reloader()));
     Ok(Started {
         directory,
@@ -195,8 +196,10 @@ async fn measure_memory(runtime: Weak<Runtime>, metrics: Arc<Metrics>) {
     }
 }
 
-/// Says so whenever nothing evaluates rules, which looks like rules that match nothing.
-async fn warn_without_correlator(
+/// Says so as soon as a required plugin is missing, not only when an alert meets the held line; and whenever nothing
+/// correlates, which looks like rules that match nothing.
+async fn tell_what_is_missing(
+    line: Arc<LineStatus>,
     set: Arc<ArcSwap<PluginSet>>,
     mut first_look: watch::Receiver<bool>,
     mut changes: watch::Receiver<u64>,
@@ -205,22 +208,34 @@ async fn warn_without_correlator(
     if first_look.wait_for(|looked| *looked).await.is_err() {
         return;
     }
-    let mut said = false;
+    let mut said = String::new();
     loop {
-        let missing = !set
-            .load()
-            .plugins
-            .iter()
-            .any(|plugin| plugin.role() == Role::Correlator);
-        if missing && !said {
-            tracing::warn!(dir = %dir.display(), "no correlator is loaded: alerts are taken and stored, but no rule is evaluated; \
-                copy rules.wasm into the plugin directory");
+        let names = line.missing();
+        let missing = match names.is_empty() {
+            false => missing_text(&names),
+            true if correlates(&set.load()) => String::new(),
+            true => NOTHING_CORRELATES.to_owned(),
+        };
+        let (news, is_held) = (missing != said && !missing.is_empty(), !names.is_empty());
+        match (news, is_held) {
+            (true, true) => {
+                tracing::error!(dir = %dir.display(), "alerts are taken and wait, nothing is lost: {missing}")
+            }
+            (true, false) => tracing::warn!(dir = %dir.display(), "{missing}"),
+            (false, _) => {}
         }
         said = missing;
         if changes.changed().await.is_err() {
             return;
         }
     }
+}
+
+const NOTHING_CORRELATES: &str = "no correlator is loaded: alerts are taken and stored, but no rule is evaluated; copy \
+     rules.wasm into the plugin directory";
+
+fn correlates(set: &PluginSet) -> bool {
+    set.plugins.iter().any(|plugin| plugin.role() == Role::Correlator)
 }
 
 /// What was said about single plugins; the others follow their role.
