@@ -28,6 +28,34 @@ fn dead_letters(server: &Server) -> usize {
 }
 
 #[test]
+fn a_webhook_sent_to_the_address_of_single_alerts_is_refused_with_the_right_one() {
+    let server = Server::start().unwrap();
+    let alerts =
+        json!([{"status": "firing", "labels": {"alertname": "a"}}, {"status": "firing", "labels": {"alertname": "b"}}]);
+    let webhook =
+        json!({"version": "4", "receiver": "donjon", "groupLabels": {}, "commonLabels": {}, "alerts": alerts});
+    let answer = server.client().post("/alerts/event", &webhook).unwrap();
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert!(
+        answer.text().contains("/alerts/event/alertmanager"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(dead_letters(&server), 1, "kept");
+    let answer = server
+        .client()
+        .post("/alerts/event/alertmanager?wait=true", &webhook)
+        .unwrap();
+    assert_eq!(
+        answer.json()["events"].as_array().map(Vec::len),
+        Some(2),
+        "{}",
+        answer.text()
+    );
+    assert_serves(&server);
+}
+
+#[test]
 fn malformed_lines_stay_alone() {
     let server = Server::start().unwrap();
     let body = "{\"name\":\"a\"}\n{\"name\":\n[1]\n{\"name\":\"b\",\"labels\":5}\n{\"name\":\"c\"}\n";

@@ -56,6 +56,7 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
         let mut items = Items::new(app);
         let of_page = newest.get(page.offset..).unwrap_or_default();
         print_newest(app, tenant, pace, &mut items, of_page, |_, _| Ok(()))?;
+        items.end_of(page);
         Ok(items.into_list(page.offset))
     };
     mine.answer(Work::Scan, read).await

@@ -64,6 +64,7 @@ async fn list(State(app): State<Shared>, caller: Caller, Query(page): Query<Page
                 }))
             },
         )?;
+        items.end_of(page);
         Ok(items.into_list(page.offset))
     };
     mine.answer(Work::Scan, read).await

@@ -105,6 +105,7 @@ async fn list(State(app): State<Shared>, caller: Caller, RawQuery(query): RawQue
                 break;
             }
         }
+        items.end_of(page);
         Ok(items.into_object(page, count))
     };
     mine.answer(Work::Scan, read).await
@@ -190,6 +191,7 @@ async fn alerts(
             }
             Ok(())
         })?;
+        items.end_of(page);
         Ok(items.into_object(page, members.count))
     };
     mine.answer(Work::Scan, read).await

@@ -37,6 +37,8 @@ pub struct Bounds {
     pub limit: usize,
     /// Items to skip.
     pub offset: usize,
+    /// Whether more were asked for than a page may have.
+    pub capped: bool,
 }
 
 impl Page {
@@ -51,8 +53,12 @@ impl Page {
                 "offset must be at most {MAX_OFFSET}, narrow the list by a filter instead; found: {offset}"
             )));
         }
-        let limit = self.limit.unwrap_or(default_limit).min(MAX_PAGE_ITEMS);
-        Ok(Bounds { limit, offset })
+        let asked = self.limit.unwrap_or(default_limit);
+        Ok(Bounds {
+            limit: asked.min(MAX_PAGE_ITEMS),
+            offset,
+            capped: asked > MAX_PAGE_ITEMS,
+        })
     }
 }
 
@@ -122,6 +128,13 @@ impl Items {
     pub fn cut(&mut self, why: Cut) -> ControlFlow<()> {
         self.cut = Some(why);
         ControlFlow::Break(())
+    }
+
+    /// A page that is full is told to be cut where more was asked for than fits on any.
+    pub fn end_of(&mut self, page: Bounds) {
+        if page.capped && self.count >= page.limit {
+            self.cut.get_or_insert(Cut::Items);
+        }
     }
 
     /// One more. A break says that it did not fit and the page is over.
@@ -226,7 +239,14 @@ mod tests {
         assert!(items.push(&1).is_continue() && items.push(&2).is_continue());
         let whole: Value = serde_json::from_slice(
             &items
-                .into_object(Bounds { limit: 5, offset: 0 }, 2)
+                .into_object(
+                    Bounds {
+                        limit: 5,
+                        offset: 0,
+                        capped: false,
+                    },
+                    2,
+                )
                 .into_body()
                 .joined(),
         )
@@ -237,7 +257,14 @@ mod tests {
         assert!(items.push(&1).is_continue() && items.cut(Cut::Time).is_break());
         let part: Value = serde_json::from_slice(
             &items
-                .into_object(Bounds { limit: 5, offset: 3 }, 9)
+                .into_object(
+                    Bounds {
+                        limit: 5,
+                        offset: 3,
+                        capped: false,
+                    },
+                    9,
+                )
                 .into_body()
                 .joined(),
         )

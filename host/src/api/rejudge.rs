@@ -4,9 +4,11 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::StatusCode;
 use donjon_core::Seq;
 use donjon_core::command::{Command, CommandKey, CommandOutcome, Guard};
 use donjon_core::limits::{MAX_REJUDGED_POSITIONS, MAX_REMEMBERED_COMMANDS};
+use donjon_runtime::Role;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use utoipa_axum::router::OpenApiRouter;
@@ -48,7 +50,8 @@ struct Range {
 /// 10,000 positions, all of them within the journal. An error after a part of the range was taken has `go_on_from`.
 #[utoipa::path(post, path = "/alerts/rejudge", tag = "alerts", request_body = Object,
     params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = Object), (status = 422, description = "The range does not fit")))]
+    responses((status = 200, body = Object), (status = 409, description = "Nothing is loaded that judges"),
+        (status = 422, description = "The range does not fit")))]
 async fn rejudge(
     State(app): State<Shared>,
     caller: Caller,
@@ -80,12 +83,28 @@ async fn rejudge(
             "the range is longer than the limit; give it in parts: {longest} positions"
         )));
     }
+    if range.from > accepted {
+        return Err(wrong(format!(
+            "the range begins behind the end of the journal: {from} > {accepted}"
+        )));
+    }
+    if !can_judge(&app) {
+        let text =
+            "no correlator or enricher is loaded, so nothing would be judged; put it into the plugin directory first";
+        return Err(ApiError::new(StatusCode::CONFLICT, "nothing_judges", text));
+    }
     let give = |step, from, to| {
         let all = range.all;
         app.command(&caller, of_step(&guard, step), Command::Rejudge { from, to, all })
     };
     let judged = in_steps(from, to, give).await.map_err(|stopped| stopped.told(keyed))?;
     Ok(Json(json!({"judged": judged, "from": from, "to": to})))
+}
+
+fn can_judge(app: &Shared) -> bool {
+    let set = app.plugins.set().load();
+    let judges = |role| matches!(role, Role::Correlator | Role::Enricher);
+    set.plugins.iter().any(|plugin| judges(plugin.role()))
 }
 
 /// Where a range ended before its end, and why.

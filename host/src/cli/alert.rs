@@ -53,6 +53,12 @@ pub fn send(
         "application/json"
     };
     let answer = client.call(Method::Post, &path, Some(&body), kind)?;
+    if wait && at(&answer, "events").is_null() {
+        anyhow::bail!(
+            "accepted and durable, but not applied within a minute; do not send it again, it will be applied: GET /readyz \
+             says whether the line is held"
+        );
+    }
     if wait || output == Output::Json {
         let rows = at(&answer, "events").as_array().cloned().unwrap_or_default();
         let columns = [

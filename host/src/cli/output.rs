@@ -39,6 +39,9 @@ const WRITE: &str = "write to standard output";
 /// Longest text in one cell or line, in bytes; alerts may hold megabytes.
 const MAX_TEXT_BYTES: usize = 4096;
 
+/// Longest text in one cell of a table, in characters; all of it is in the JSON.
+const MAX_CELL_CHARS: usize = 160;
+
 /// A text from elsewhere, for a terminal.
 pub fn clean(text: &str) -> String {
     one_line(text, MAX_TEXT_BYTES)
@@ -59,9 +62,18 @@ pub fn print(rows: &[Value], columns: &[(&str, &str)], output: Output, whole: &V
     }
     table.set_header(columns.iter().map(|(title, _)| *title));
     for row in rows {
-        table.add_row(columns.iter().map(|(_, path)| cell(row, path)));
+        table.add_row(columns.iter().map(|(_, path)| shortened(cell(row, path))));
     }
     say(table)
+}
+
+/// One long text would make every row of its table as wide.
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_CELL_CHARS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// The value at a dotted path of an answer; null where there is none.
@@ -83,6 +95,15 @@ fn cell(row: &Value, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_of_a_table_ends_with_a_sign_that_there_is_more() {
+        assert_eq!(shortened("é".repeat(MAX_CELL_CHARS)), "é".repeat(MAX_CELL_CHARS));
+        assert_eq!(
+            shortened("é".repeat(MAX_CELL_CHARS + 1)),
+            format!("{}…", "é".repeat(MAX_CELL_CHARS))
+        );
+    }
 
     #[test]
     fn texts_from_elsewhere_reach_the_terminal_as_one_clean_line() {

@@ -258,15 +258,20 @@ fn sources(attributes: &mut Object, provider: &str) -> Result<String, Invalid> {
 }
 
 fn texts(attributes: &mut Object) -> Result<(), Invalid> {
-    for field in TEXTS {
-        let text = match attributes.get(field) {
-            None | Some(Value::Null | Value::Text(_)) => continue,
-            Some(Value::Int(i)) => i.to_string(),
-            Some(Value::Float(f)) => f.to_string(),
-            Some(Value::Bool(b)) => b.to_string(),
-            Some(Value::List(_) | Value::Object(_)) => return Err(invalid(field, "must be text")),
+    // Nearly all members are texts: what is none is looked at, not each of the names looked for.
+    let others = attributes
+        .iter_mut()
+        .filter(|(_, value)| !matches!(value, Value::Null | Value::Text(_)));
+    for (name, value) in others {
+        let Some(field) = TEXTS.into_iter().find(|field| *field == name) else {
+            continue;
         };
-        attributes.set(field, Value::text(text));
+        *value = Value::text(match value {
+            Value::Int(i) => i.to_string(),
+            Value::Float(f) => f.to_string(),
+            Value::Bool(b) => b.to_string(),
+            _ => return Err(invalid(field, "must be text")),
+        });
     }
     let started = attributes
         .get("startedAt")

@@ -66,6 +66,7 @@ impl Provider {
     /// When it is not of the tool's shape; the text says what was expected.
     pub fn alert(self, alert: Object, place: Place, now: Timestamp) -> Result<Object, String> {
         match (self, place) {
+            (Provider::Keep, _) if is_webhook(&alert) => Err(WEBHOOK.to_owned()),
             (Provider::Keep, _) => Ok(alert),
             (Provider::Prometheus | Provider::Alertmanager, _) => alertmanager::one(alert, self.as_str()),
             (Provider::PrometheusV2, _) => alertmanager::posted(alert, self.as_str(), now),
@@ -73,6 +74,16 @@ impl Provider {
             (Provider::Grafana, Place::InList) => grafana::one(alert),
         }
     }
+}
+
+/// A forgotten end of an address would make one alert without a name of all that are in it.
+const WEBHOOK: &str = "this is a webhook of Alertmanager or Grafana with a list of alerts, not an alert; send it to \
+     /alerts/event/alertmanager or /alerts/event/grafana";
+
+/// Whether an object is what is around the alerts of a webhook.
+fn is_webhook(object: &Object) -> bool {
+    let has_alerts = matches!(object.get("alerts"), Some(Value::List(_)));
+    has_alerts && object.get("receiver").is_some() && object.get("groupLabels").is_some()
 }
 
 /// Where in an item an alert was.

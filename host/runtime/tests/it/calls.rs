@@ -327,7 +327,7 @@ async fn plugins_that_would_have_too_much_memory_together_are_told_so() {
         total_memory_bytes: 9 << 20,
         // Not about how fast a busy machine makes the next instance.
         restart_wait: Duration::from_secs(20),
-        ..quick()
+        ..Limits::default()
     };
     let runtime = runtime(limits);
     let first = guests::start(&runtime, &correlator()).await.unwrap();
