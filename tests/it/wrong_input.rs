@@ -34,7 +34,7 @@ fn a_webhook_sent_to_the_address_of_single_alerts_is_refused_with_the_right_one(
         json!([{"status": "firing", "labels": {"alertname": "a"}}, {"status": "firing", "labels": {"alertname": "b"}}]);
     let webhook =
         json!({"version": "4", "receiver": "donjon", "groupLabels": {}, "commonLabels": {}, "alerts": alerts});
-    let answer = server.client().post("/alerts/event", &webhook).unwrap();
+    let answer = server.client().post("/alerts/event?wait=true", &webhook).unwrap();
     assert_eq!(answer.status, 422, "{}", answer.text());
     assert!(
         answer.text().contains("/alerts/event/alertmanager"),
