@@ -88,7 +88,8 @@ async fn rejudge(
             "the range begins behind the end of the journal: {from} > {accepted}"
         )));
     }
-    if !can_judge(&app) {
+    // A retry is answered as before, whatever is loaded by now.
+    if !keyed && !can_judge(&app) {
         let text =
             "no correlator or enricher is loaded, so nothing would be judged; put it into the plugin directory first";
         return Err(ApiError::new(StatusCode::CONFLICT, "nothing_judges", text));
