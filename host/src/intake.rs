@@ -334,6 +334,7 @@ impl Intake {
         };
         let thread = JournalThread {
             quiet_since: Seq(0),
+            disk_full_at: None,
             rejudged: Rejudged::unknown_up_to(journal.reader().last_seq()),
             journal,
             requests,

@@ -11,7 +11,7 @@ use donjon_core::limits::MAX_ERROR_TEXT_BYTES;
 use donjon_core::text::one_line;
 
 use crate::errors::CallError;
-use crate::tally::Tally;
+use crate::occurrences::Occurrences;
 
 /// How the calls of a plugin went so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,9 +50,9 @@ pub(crate) struct Counters {
     calls: AtomicU64,
     failures: AtomicU64,
     configures: AtomicU64,
-    replaced: Mutex<Tally>,
+    replaced: Mutex<Occurrences>,
     /// Parts of answers, by reason.
-    dropped: Mutex<BTreeMap<&'static str, Tally>>,
+    dropped: Mutex<BTreeMap<&'static str, Occurrences>>,
     busy_ns: AtomicU64,
     last_error: Mutex<Option<CallFailure>>,
 }
@@ -87,11 +87,11 @@ impl Counters {
         self.lock_replaced().add(1, now)
     }
 
-    fn lock_replaced(&self) -> MutexGuard<'_, Tally> {
+    fn lock_replaced(&self) -> MutexGuard<'_, Occurrences> {
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_dropped(&self) -> MutexGuard<'_, BTreeMap<&'static str, Tally>> {
+    fn lock_dropped(&self) -> MutexGuard<'_, BTreeMap<&'static str, Occurrences>> {
         self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

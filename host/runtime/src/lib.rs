@@ -27,6 +27,7 @@ mod kv;
 mod lanes;
 mod limits;
 mod log_gate;
+mod occurrences;
 mod outcomes;
 mod pace;
 mod plugin;
@@ -35,7 +36,6 @@ mod running;
 mod runtime;
 mod session;
 mod spare;
-mod tally;
 mod ticker;
 mod total_memory;
 

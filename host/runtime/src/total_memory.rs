@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use crate::tally::Tally;
+use crate::occurrences::Occurrences;
 
 /// Copies that are not in use at the moment and can be made again.
 pub(crate) trait Idle: Send + Sync {
@@ -44,7 +44,7 @@ pub(crate) struct TotalMemory {
     taken: AtomicUsize,
     refused: AtomicU64,
     uses: AtomicU64,
-    let_go: Mutex<Tally>,
+    let_go: Mutex<Occurrences>,
     idle: Mutex<Vec<Weak<dyn Idle>>>,
 }
 
@@ -100,7 +100,7 @@ impl TotalMemory {
         true
     }
 
-    fn lock_let_go(&self) -> MutexGuard<'_, Tally> {
+    fn lock_let_go(&self) -> MutexGuard<'_, Occurrences> {
         self.let_go.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

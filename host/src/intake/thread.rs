@@ -15,7 +15,7 @@ use donjon_store::journal::{EntryBody, Journal, JournalError, NewEntry, freeable
 use super::progress::DISK_IS_FULL;
 use super::{Accepted, IntakeOptions, Item, Origin, Progress, Refused, Rejudged, Request, alerts_in, count_items};
 use crate::clock::{Clock, ClockNews};
-use crate::disk_space::Line;
+use crate::disk_space::{Line, Shortage};
 use crate::telemetry::{Metrics, Stage};
 
 /// Entries of one group commit; larger requests make a group of their own.
@@ -24,6 +24,8 @@ const GROUP_ENTRIES: usize = 8192;
 const STOP_POLL: Duration = Duration::from_millis(100);
 /// How often the journal is looked through for days that may go.
 const RETENTION_EVERY: Duration = Duration::from_secs(2);
+/// A full disk is over once there was space for so long: at the border every batch that is applied moves it.
+const DISK_SETTLES: Duration = Duration::from_secs(10);
 
 /// Everything the thread owns.
 pub(crate) struct JournalThread {
@@ -41,6 +43,8 @@ pub(crate) struct JournalThread {
     pub(super) last_at: Timestamp,
     /// The next position when the journal was last looked after: the same again means that nothing came.
     pub(super) quiet_since: Seq,
+    /// When the reserve on the disk was touched last, until that is over.
+    pub(super) disk_full_at: Option<Instant>,
     /// What commands that judge again still need.
     pub(super) rejudged: Rejudged,
 }
@@ -131,21 +135,29 @@ impl JournalThread {
     }
 
     /// Whether alerts are refused is told when it begins and when it ends, also where none comes in between.
-    fn look_at_the_disk(&self) {
+    fn look_at_the_disk(&mut self) {
         let waiting = self.progress.waiting_bytes();
-        let short = self.options.disk_space.fits(Line::Reserve, waiting).err();
-        if !self.progress.set_disk_is_full(short.is_some()) {
-            return;
+        match self.options.disk_space.fits(Line::Reserve, waiting) {
+            Err(shortage) => self.disk_is_full(&shortage),
+            Ok(()) if self.disk_full_at.is_some_and(|at| at.elapsed() >= DISK_SETTLES) => {
+                self.disk_full_at = None;
+                self.progress.set_disk_is_full(false);
+                tracing::info!("there is space on the disk again: alerts are taken");
+            }
+            Ok(()) => {}
         }
-        match short {
-            Some(shortage) => tracing::error!("alerts are refused: {DISK_IS_FULL}: {shortage}"),
-            None => tracing::info!("there is space on the disk again: alerts are taken"),
+    }
+
+    fn disk_is_full(&mut self, shortage: &Shortage) {
+        self.disk_full_at = Some(Instant::now());
+        if self.progress.set_disk_is_full(true) {
+            tracing::error!("alerts are refused: {DISK_IS_FULL}: {shortage}");
         }
     }
 
     /// The requests that the disk has room for; the others are refused. What waits to be applied counts as if it were
     /// written already: derived state will need about as much once more.
-    fn that_fits(&self, group: Vec<Request>) -> Vec<Request> {
+    fn that_fits(&mut self, group: Vec<Request>) -> Vec<Request> {
         let sizes = group.iter().flat_map(|request| &request.sizes);
         let planned: u64 = sizes.map(|size| size.entry).sum();
         let waiting = self.progress.waiting_bytes();
@@ -155,6 +167,7 @@ impl JournalThread {
         };
         let may_act = space.fits(Line::Floor, 0).is_ok();
         let (taken, refused): (Vec<_>, Vec<_>) = group.into_iter().partition(|request| may_act && request.is_command());
+        self.disk_is_full(&shortage);
         refuse_all(refused, &Refused::DiskFull(shortage.to_string()), &self.metrics);
         taken
     }

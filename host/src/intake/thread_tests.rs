@@ -125,6 +125,7 @@ fn held() -> Held {
         stopping: Arc::new(AtomicBool::new(false)),
         last_at: Timestamp(0),
         quiet_since: Seq(0),
+        disk_full_at: None,
         rejudged: Rejudged::unknown_up_to(Seq(0)),
     };
     std::thread::spawn(move || thread.run());

@@ -24,7 +24,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use donjon_store::simulation::Sabotage;
-use run::{Failure, Tally};
+use run::{Coverage, Failure};
 
 /// Runs of `make test`.
 const SEEDS: u64 = 1000;
@@ -42,7 +42,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Plays a seed; a panic of the code under test is a failure like any other.
-fn play(seed: u64, sabotage: Option<Sabotage>) -> Result<Tally, Box<Failure>> {
+fn play(seed: u64, sabotage: Option<Sabotage>) -> Result<Coverage, Box<Failure>> {
     // Only timers of those who wait need it; nothing is run on it.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -74,7 +74,7 @@ fn told(seed: u64, failure: &Failure) -> String {
 }
 
 /// Plays seeds on all processors until one fails or all are played.
-fn play_all(seeds: std::ops::Range<u64>, sabotage: Option<Sabotage>) -> Result<Vec<Tally>, (u64, Box<Failure>)> {
+fn play_all(seeds: std::ops::Range<u64>, sabotage: Option<Sabotage>) -> Result<Vec<Coverage>, (u64, Box<Failure>)> {
     let (next, found) = (AtomicU64::new(seeds.start), Mutex::new((Vec::new(), None)));
     let work = || {
         while found.lock().unwrap().1.is_none() {
@@ -83,7 +83,7 @@ fn play_all(seeds: std::ops::Range<u64>, sabotage: Option<Sabotage>) -> Result<V
                 return;
             }
             match play(seed, sabotage) {
-                Ok(tally) => found.lock().unwrap().0.push(tally),
+                Ok(coverage) => found.lock().unwrap().0.push(coverage),
                 Err(failure) => {
                     found.lock().unwrap().1.get_or_insert((seed, failure));
                 }
@@ -92,56 +92,56 @@ fn play_all(seeds: std::ops::Range<u64>, sabotage: Option<Sabotage>) -> Result<V
     };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    let (tallies, failure) = found.into_inner().unwrap();
-    failure.map_or(Ok(tallies), Err)
+    let (coverages, failure) = found.into_inner().unwrap();
+    failure.map_or(Ok(coverages), Err)
 }
 
 #[test]
 fn whatever_goes_wrong_nothing_acknowledged_is_lost_and_a_replay_gives_the_same_bytes() {
     if let Some(seed) = number("SEED") {
         match play(seed, None) {
-            Ok(tally) => println!("seed {seed}: {tally:?}"),
+            Ok(coverage) => println!("seed {seed}: {coverage:?}"),
             Err(failure) => panic!("{}", told(seed, &failure)),
         }
         return;
     }
     let seeds = number("SEEDS").unwrap_or(SEEDS);
-    let tallies = match play_all(0..seeds, None) {
-        Ok(tallies) => tallies,
+    let coverages = match play_all(0..seeds, None) {
+        Ok(coverages) => coverages,
         Err((seed, failure)) => panic!("{}", told(seed, &failure)),
     };
-    let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&Coverage) -> u64| coverages.iter().map(of).sum::<u64>();
     println!(
         "{seeds} seeds: {} steps, {} entries, {} lives, {} faults met, {} requests refused, {} waited for, {} reloads, \
          {} retries, {} checkpoints, {} entries freed, {} pairs compared, {} writes out of order, {} groups cut, {} times days kept, {} freed after they were judged again",
-        sum(|tally| tally.steps),
-        sum(|tally| tally.entries),
-        sum(|tally| tally.lives),
-        sum(|tally| tally.faults),
-        sum(|tally| tally.refused),
-        sum(|tally| tally.told),
-        sum(|tally| tally.reloads),
-        sum(|tally| tally.retries),
-        sum(|tally| tally.checkpoints),
-        sum(|tally| tally.freed),
-        sum(|tally| tally.pairs),
-        sum(|tally| tally.reordered),
-        sum(|tally| tally.cut_groups),
-        sum(|tally| tally.days_kept),
-        sum(|tally| tally.rejudged_then_freed),
+        sum(|coverage| coverage.steps),
+        sum(|coverage| coverage.entries),
+        sum(|coverage| coverage.lives),
+        sum(|coverage| coverage.faults),
+        sum(|coverage| coverage.refused),
+        sum(|coverage| coverage.told),
+        sum(|coverage| coverage.reloads),
+        sum(|coverage| coverage.retries),
+        sum(|coverage| coverage.checkpoints),
+        sum(|coverage| coverage.freed),
+        sum(|coverage| coverage.pairs),
+        sum(|coverage| coverage.reordered),
+        sum(|coverage| coverage.cut_groups),
+        sum(|coverage| coverage.days_kept),
+        sum(|coverage| coverage.rejudged_then_freed),
     );
     // A simulation in which nothing happens proves nothing.
     if seeds >= SEEDS {
-        assert!(sum(|tally| tally.lives) > 2 * seeds && sum(|tally| tally.faults) > seeds);
-        assert!(sum(|tally| tally.freed) > 0 && sum(|tally| tally.checkpoints) > seeds / 2);
+        assert!(sum(|coverage| coverage.lives) > 2 * seeds && sum(|coverage| coverage.faults) > seeds);
+        assert!(sum(|coverage| coverage.freed) > 0 && sum(|coverage| coverage.checkpoints) > seeds / 2);
         assert!(
-            sum(|tally| tally.dropped) > 0,
+            sum(|coverage| coverage.dropped) > 0,
             "what plugins say of foreign rules is counted"
         );
-        assert!(sum(|tally| tally.reordered) > seeds / 10 && sum(|tally| tally.cut_groups) > seeds / 50);
-        assert!(sum(|tally| tally.retries) > seeds / 2, "commands are sent again");
-        assert!(sum(|tally| tally.days_kept) > 0 && sum(|tally| tally.rejudged_then_freed) > 0);
-        assert!(sum(|tally| tally.refused) > 0 && sum(|tally| tally.told) > seeds);
+        assert!(sum(|coverage| coverage.reordered) > seeds / 10 && sum(|coverage| coverage.cut_groups) > seeds / 50);
+        assert!(sum(|coverage| coverage.retries) > seeds / 2, "commands are sent again");
+        assert!(sum(|coverage| coverage.days_kept) > 0 && sum(|coverage| coverage.rejudged_then_freed) > 0);
+        assert!(sum(|coverage| coverage.refused) > 0 && sum(|coverage| coverage.told) > seeds);
     }
 }
 

@@ -23,7 +23,7 @@ const MAX_FALSE_STARTS: usize = 50;
 
 /// What a run came through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct Coverage {
     pub steps: u64,
     pub entries: u64,
     pub lives: u64,
@@ -107,12 +107,12 @@ struct Run {
     freeable: Seq,
     /// Faults that the code under test was told of so far.
     faults_seen: u64,
-    tally: Tally,
+    coverage: Coverage,
     log: Vec<String>,
 }
 
 /// Plays a seed to its end.
-pub fn play(seed: u64, sabotage: Option<Sabotage>) -> Result<Tally, Box<Failure>> {
+pub fn play(seed: u64, sabotage: Option<Sabotage>) -> Result<Coverage, Box<Failure>> {
     let mut dice = Dice::new(seed);
     let ground = Ground::new(&mut dice, sabotage);
     let workload = Workload::new(&mut dice);
@@ -126,11 +126,11 @@ pub fn play(seed: u64, sabotage: Option<Sabotage>) -> Result<Tally, Box<Failure>
         history: History::new(),
         freeable: Seq(0),
         faults_seen: 0,
-        tally: Tally::default(),
+        coverage: Coverage::default(),
         log: Vec::new(),
     };
     match run.through() {
-        Ok(()) => Ok(run.tally),
+        Ok(()) => Ok(run.coverage),
         Err(what) => Err(Box::new(Failure { what, steps: run.log })),
     }
 }
@@ -165,7 +165,7 @@ impl Run {
     }
 
     fn step(&mut self, step: Step) -> Result<(), String> {
-        self.tally.steps += 1;
+        self.coverage.steps += 1;
         let done = match step {
             Step::Crash => {
                 let ending = *self.dice.pick(&[Ending::Process, Ending::Power]);
@@ -238,7 +238,7 @@ impl Run {
             }),
             Step::Checkpoint => {
                 let made = server.checkpoint();
-                self.tally.checkpoints += u64::from(made.is_ok());
+                self.coverage.checkpoints += u64::from(made.is_ok());
                 made.map(|()| "made".to_owned())
             }
             Step::Free => {
@@ -246,10 +246,10 @@ impl Run {
                 oracle::read_journal(&mut self.history, &server.journal, self.freeable)?;
                 let confirmed = server.progress.checkpointed().min(server.progress.flushed());
                 self.freeable = self.freeable.max(confirmed);
-                self.tally.days_kept += u64::from(server.thread.keeps_days_for_commands());
+                self.coverage.days_kept += u64::from(server.thread.keeps_days_for_commands());
                 server.thread.free_old_days();
                 server.thread.mark_if_quiet();
-                self.tally.freed += server.journal.first_seq().0 - first.0;
+                self.coverage.freed += server.journal.first_seq().0 - first.0;
                 Ok(format!("up to {}", server.journal.first_seq()))
             }
             Step::Reload => {
@@ -379,7 +379,7 @@ impl Run {
 
     fn begin_life(&mut self) -> Result<(), String> {
         for _ in 0..MAX_FALSE_STARTS {
-            self.tally.lives += 1;
+            self.coverage.lives += 1;
             if self.dice.percent(20) {
                 let calls = self.dice.below(12) as u64;
                 let fault = *self
@@ -396,8 +396,8 @@ impl Run {
                     oracle::read_journal(&mut self.history, &server.journal, self.freeable)?;
                     oracle::answers_are_true(&self.history, &self.ledger)?;
                     self.ground.disk.set_newest(server.journal.last_seq());
-                    self.log(format!("life {} begins", self.tally.lives));
-                    self.tally.cut_groups += u64::from(server.cut_entries > 0);
+                    self.log(format!("life {} begins", self.coverage.lives));
+                    self.coverage.cut_groups += u64::from(server.cut_entries > 0);
                     self.server = Some(server);
                     return Ok(());
                 }
@@ -452,16 +452,16 @@ impl Run {
             follower.poll(reader);
             follower.knows(reader)?;
         }
-        self.tally.entries = self.history.len() as u64;
-        self.tally.retries = retries;
-        self.tally.rejudged_then_freed = oracle::rejudged_before(&self.history, server.journal.first_seq());
-        self.tally.dropped = self.ground.direction.dropped();
-        self.tally.pairs = found.len() as u64;
-        self.tally.faults = self.ground.disk.faults();
-        self.tally.reordered = self.ground.disk.reordered();
-        self.tally.refused = self.ledger.refusals.values().sum();
-        self.tally.told = self.ledger.told;
-        self.tally.reloads = self.followers.iter().map(|follower| follower.reloads).sum();
+        self.coverage.entries = self.history.len() as u64;
+        self.coverage.retries = retries;
+        self.coverage.rejudged_then_freed = oracle::rejudged_before(&self.history, server.journal.first_seq());
+        self.coverage.dropped = self.ground.direction.dropped();
+        self.coverage.pairs = found.len() as u64;
+        self.coverage.faults = self.ground.disk.faults();
+        self.coverage.reordered = self.ground.disk.reordered();
+        self.coverage.refused = self.ledger.refusals.values().sum();
+        self.coverage.told = self.ledger.told;
+        self.coverage.reloads = self.followers.iter().map(|follower| follower.reloads).sum();
         Ok(())
     }
 }

@@ -8,13 +8,13 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// How often something happened.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct Occurrences {
     count: u64,
     untold: u64,
     told_at: Option<Instant>,
 }
 
-impl Tally {
+impl Occurrences {
     /// It happened so often more; answers how often since it was told last, if it is to be told now.
     pub(crate) fn add(&mut self, times: u64, now: Instant) -> Option<u64> {
         self.count += times;
