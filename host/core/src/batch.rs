@@ -1,10 +1,12 @@
 //! What goes to a plugin and what comes back, in the words of the domain. Knows nothing of components: the runtime
-//! converts to and from the contract (`wit/`).
+//! converts to and from the contract (`wit/`). The alerts themselves are in `flat_batch.rs`.
 
-use crate::ids::{EventId, Fingerprint, RuleId, TenantId, Timestamp};
+use crate::ids::{RuleId, Timestamp};
 use crate::limits::cut;
 use crate::naming::JsonText;
 use crate::value::Value;
+
+pub use crate::flat_batch::{Batch, BatchBuilder, BatchMark, Cell, Pieces, piece, range};
 
 /// The value of one column of one alert.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,50 +23,6 @@ pub enum Scalar {
     Text(String),
     /// A list or an object, as JSON text.
     Json(String),
-}
-
-/// Alerts of one tenant for one call of a plugin.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
-    /// Whose alerts they are.
-    pub tenant: TenantId,
-    /// Acceptance time of the newest alert.
-    pub now: Timestamp,
-    /// One an alert.
-    pub keys: Vec<(EventId, Fingerprint)>,
-    /// The attribute paths of the columns.
-    pub columns: Vec<String>,
-    /// One row an alert, or none if documents were asked for.
-    pub rows: Vec<Vec<Scalar>>,
-    /// One document an alert, or none if fields were asked for.
-    pub documents: Vec<Vec<u8>>,
-}
-
-impl Batch {
-    /// The number of alerts.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// Whether there are no alerts.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    /// The alerts of a range of positions, as a batch of their own. Positions outside are left out.
-    #[must_use]
-    pub fn slice(&self, range: std::ops::Range<usize>) -> Batch {
-        Batch {
-            tenant: self.tenant.clone(),
-            now: self.now,
-            keys: self.keys.get(range.clone()).unwrap_or_default().to_vec(),
-            columns: self.columns.clone(),
-            rows: self.rows.get(range.clone()).unwrap_or_default().to_vec(),
-            documents: self.documents.get(range).unwrap_or_default().to_vec(),
-        }
-    }
 }
 
 /// What a plugin wants to be handed.

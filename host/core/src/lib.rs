@@ -13,6 +13,7 @@ pub mod cache;
 pub mod command;
 pub mod digest;
 pub mod enrichment;
+mod flat_batch;
 pub mod ids;
 pub mod incident;
 pub mod limits;

@@ -3,22 +3,64 @@
 //! batch can be told to none: it is counted. Looks only at one alert's part of an answer at a time, so that the outcome
 //! does not depend on where slices begin and end (I10).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use donjon_core::RuleId;
-use donjon_core::batch::{Change, Findings, Patch, RuleFailure, Verdict};
+use donjon_core::batch::{Change, Findings, Patch, RuleFailure, Verdict, piece, range};
 use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, MAX_GROUP_PATHS, MAX_PATH_KEYS, MAX_VALUE_DEPTH};
 use donjon_core::text::one_line;
 
 use crate::bindings::correlator::exports::donjon::plugin::correlation as wit_correlation;
 use crate::bindings::enricher::exports::donjon::plugin::enrichment as wit_enrichment;
+use crate::convert::{Policy, WitBatch};
+use crate::given_rules::{FIRST_POLICY_HANDLE, GivenRules};
 use crate::limits::Limits;
 
-/// The size of a batch, for checking the answer to it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
-    pub(crate) alerts: usize,
-    pub(crate) columns: usize,
+/// What an answer is about, for checking it.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) batch: &'a WitBatch,
+    /// Those that it was given.
+    pub(crate) rules: &'a GivenRules,
+    /// Its own.
+    pub(crate) policies: &'a [Policy],
+    pub(crate) limits: &'a Limits,
+}
+
+impl Asked<'_> {
+    fn alerts(&self) -> usize {
+        self.batch.seqs.len()
+    }
+
+    fn columns(&self) -> usize {
+        self.batch.columns.len()
+    }
+
+    /// The rule or policy behind a handle, if it is its to speak of.
+    fn rule(&self, handle: u32) -> Option<&RuleId> {
+        match handle.checked_sub(FIRST_POLICY_HANDLE) {
+            None => self.rules.id(handle),
+            Some(place) => {
+                let policy = self.policies.get(usize::try_from(place).ok()?)?;
+                Some(&policy.id)
+            }
+        }
+    }
+}
+
+/// Lists of an answer do not fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Misfit {
+    #[error("there is not one entry a verdict in each list")]
+    Lengths,
+    #[error("where entries end is not ascending, or beyond the end of their list")]
+    Ends,
+    #[error("the id of a text is beyond the texts of the batch and its own")]
+    TextId,
+    #[error("a text is not UTF-8")]
+    Utf8,
+    #[error("this version knows nothing of what is in `more`")]
+    More,
 }
 
 /// The part of an answer that is within the limits, and what became of the rest.
@@ -29,6 +71,8 @@ pub(crate) struct Checked<T> {
     pub(crate) refused: Vec<(usize, String)>,
     /// Parts that were refused, those that name no alert of the batch included.
     pub(crate) dropped: u64,
+    /// Parts about a rule or policy that is not its own.
+    pub(crate) foreign: u64,
 }
 
 /// What is refused, by alert: the first reason, and how many more there are.
@@ -36,6 +80,7 @@ pub(crate) struct Checked<T> {
 struct Refusals {
     by_alert: BTreeMap<usize, (String, u64)>,
     dropped: u64,
+    foreign: u64,
 }
 
 impl Refusals {
@@ -59,6 +104,7 @@ impl Refusals {
             said,
             refused: refused.collect(),
             dropped: self.dropped,
+            foreign: self.foreign,
         }
     }
 }
@@ -107,14 +153,23 @@ impl Chains {
     }
 }
 
-pub(crate) fn findings(said: wit_correlation::Findings, shape: Shape, limits: &Limits) -> Checked<Findings> {
+/// # Errors
+/// Its lists do not fit together: then nothing of it counts.
+pub(crate) fn findings(said: wit_correlation::Findings, asked: &Asked<'_>) -> Result<Checked<Findings>, Misfit> {
+    if !said.more.is_empty() {
+        return Err(Misfit::More);
+    }
     let mut refusals = Refusals::default();
-    let verdicts = verdicts(said.verdicts, shape, limits, &mut refusals);
-    let mut failures = Vec::new();
-    let mut counts = vec![0_usize; shape.alerts];
+    let verdicts = verdicts(&said, asked, &mut refusals)?;
+    let (mut failures, limits) = (Vec::new(), asked.limits);
+    let mut counts = vec![0_usize; asked.alerts()];
     for failure in said.failures {
         let Some((alert, count)) = place(&mut counts, failure.alert) else {
             refusals.note_homeless();
+            continue;
+        };
+        let Some(rule) = asked.rule(failure.rule) else {
+            refusals.foreign = refusals.foreign.saturating_add(1);
             continue;
         };
         if *count >= limits.rule_failures_per_alert {
@@ -122,43 +177,111 @@ pub(crate) fn findings(said: wit_correlation::Findings, shape: Shape, limits: &L
             refusals.note(alert, || {
                 format!("more rules failed on the alert than are kept: {limit}")
             });
-        } else if failure.rule.len() > limits.rule_id_bytes {
-            refusals.note(alert, || {
-                too_long("the name of a rule", limits.rule_id_bytes, failure.rule.len())
-            });
         } else {
             *count += 1;
             failures.push(RuleFailure {
                 alert,
-                rule: RuleId::from(failure.rule),
+                rule: rule.clone(),
                 message: one_line(&failure.message, MAX_ERROR_TEXT_BYTES),
             });
         }
     }
-    refusals.with(Findings { verdicts, failures })
+    Ok(refusals.with(Findings { verdicts, failures }))
+}
+
+/// The flat lists of verdicts, one verdict at a time.
+struct Flat<'a> {
+    said: &'a wit_correlation::Findings,
+    batch: &'a WitBatch,
+}
+
+/// A verdict as it lies in the lists.
+struct Said<'a> {
+    rule: u32,
+    key: &'a [u32],
+    branches: &'a [u32],
+    read: &'a [u32],
+}
+
+impl<'a> Flat<'a> {
+    fn new(said: &'a wit_correlation::Findings, batch: &'a WitBatch) -> Result<Flat<'a>, Misfit> {
+        let lengths = [
+            said.rules.len(),
+            said.key_ends.len(),
+            said.branch_ends.len(),
+            said.read_ends.len(),
+        ];
+        match lengths.iter().all(|len| *len == said.alerts.len()) {
+            true => Ok(Flat { said, batch }),
+            false => Err(Misfit::Lengths),
+        }
+    }
+
+    fn verdict(&self, at: usize) -> Result<Said<'a>, Misfit> {
+        let part =
+            |list: &'a [u32], ends: &[u32]| range(ends, at).and_then(|range| list.get(range)).ok_or(Misfit::Ends);
+        let said = self.said;
+        Ok(Said {
+            rule: *said.rules.get(at).ok_or(Misfit::Lengths)?,
+            key: part(&said.keys, &said.key_ends)?,
+            branches: part(&said.branches, &said.branch_ends)?,
+            read: part(&said.read, &said.read_ends)?,
+        })
+    }
+
+    /// A text of the batch, or of its own.
+    fn text(&self, id: u32) -> Result<&'a str, Misfit> {
+        let id = usize::try_from(id).map_err(|_| Misfit::TextId)?;
+        let of_batch = self.batch.text_ends.len();
+        let text = match id.checked_sub(of_batch) {
+            None => piece(&self.batch.texts, &self.batch.text_ends, id),
+            Some(own) => piece(&self.said.own_texts, &self.said.own_text_ends, own),
+        };
+        std::str::from_utf8(text.ok_or(Misfit::TextId)?).map_err(|_| Misfit::Utf8)
+    }
 }
 
 fn verdicts(
-    said: Vec<wit_correlation::Verdict>,
-    shape: Shape,
-    limits: &Limits,
+    said: &wit_correlation::Findings,
+    asked: &Asked<'_>,
     refusals: &mut Refusals,
-) -> Vec<Verdict> {
-    let mut verdicts: Vec<Verdict> = Vec::with_capacity(said.len().min(shape.alerts));
-    let mut chains = Chains::new(shape.alerts);
-    for verdict in said {
-        let Some(alert) = position(verdict.alert, shape.alerts) else {
+) -> Result<Vec<Verdict>, Misfit> {
+    let (flat, limits) = (Flat::new(said, asked.batch)?, asked.limits);
+    let mut verdicts: Vec<Verdict> = Vec::with_capacity(said.alerts.len().min(asked.alerts()));
+    let mut chains = Chains::new(asked.alerts());
+    let mut known_rules: HashMap<u32, Option<RuleId>> = HashMap::new();
+    for (at, alert) in said.alerts.iter().enumerate() {
+        let verdict = flat.verdict(at)?;
+        let Some(alert) = position(*alert, asked.alerts()) else {
             refusals.note_homeless();
             continue;
         };
-        if let Some(reason) = misfit(&verdict, shape, limits) {
+        let rule = known_rules
+            .entry(verdict.rule)
+            .or_insert_with_key(|handle| asked.rule(*handle).cloned());
+        let Some(rule) = rule else {
+            refusals.foreign = refusals.foreign.saturating_add(1);
+            continue;
+        };
+        if let Some(reason) = misfit(&verdict, asked.columns(), limits) {
             refusals.note(alert, || reason);
+            continue;
+        }
+        let key = verdict
+            .key
+            .iter()
+            .map(|id| flat.text(*id))
+            .collect::<Result<Vec<&str>, Misfit>>()?;
+        if let Some(long) = key.iter().find(|value| value.len() > limits.group_value_bytes) {
+            refusals.note(alert, || {
+                too_long("a value that names a group", limits.group_value_bytes, long.len())
+            });
             continue;
         }
         let is_same = |at: usize| {
             verdicts
                 .get(at)
-                .is_some_and(|known| known.rule.as_str() == verdict.rule && known.group_key == verdict.group_key)
+                .is_some_and(|known| known.rule == *rule && known.group_key.iter().eq(key.iter()))
         };
         match chains.find(alert, is_same) {
             Some(at) => {
@@ -178,17 +301,17 @@ fn verdicts(
                 chains.push(alert);
                 let mut verdict = Verdict {
                     alert,
-                    rule: RuleId::from(verdict.rule),
-                    group_key: verdict.group_key,
-                    branches: verdict.branches,
-                    read: verdict.read,
+                    rule: rule.clone(),
+                    group_key: key.into_iter().map(str::to_owned).collect(),
+                    branches: verdict.branches.to_vec(),
+                    read: verdict.read.to_vec(),
                 };
                 tidy(&mut verdict);
                 verdicts.push(verdict);
             }
         }
     }
-    verdicts
+    Ok(verdicts)
 }
 
 /// The same verdict twice is one, and so is a branch or a column named twice.
@@ -202,25 +325,11 @@ fn tidy(verdict: &mut Verdict) {
 }
 
 /// Why a verdict is not taken.
-fn misfit(said: &wit_correlation::Verdict, shape: Shape, limits: &Limits) -> Option<String> {
-    if said.rule.len() > limits.rule_id_bytes {
-        return Some(too_long("the name of a rule", limits.rule_id_bytes, said.rule.len()));
-    }
-    if said.group_key.len() > MAX_GROUP_PATHS {
-        let found = said.group_key.len();
+fn misfit(said: &Said<'_>, columns: usize, limits: &Limits) -> Option<String> {
+    if said.key.len() > MAX_GROUP_PATHS {
+        let found = said.key.len();
         return Some(format!(
             "a group is named by more than {MAX_GROUP_PATHS} values: {found}"
-        ));
-    }
-    if let Some(long) = said
-        .group_key
-        .iter()
-        .find(|value| value.len() > limits.group_value_bytes)
-    {
-        return Some(too_long(
-            "a value that names a group",
-            limits.group_value_bytes,
-            long.len(),
         ));
     }
     let (branches, read) = (said.branches.len(), said.read.len());
@@ -231,13 +340,9 @@ fn misfit(said: &wit_correlation::Verdict, shape: Shape, limits: &Limits) -> Opt
             branches.max(read)
         ));
     }
-    let strange = said
-        .read
-        .iter()
-        .find(|column| position(**column, shape.columns).is_none())?;
+    let strange = said.read.iter().find(|column| position(**column, columns).is_none())?;
     Some(format!(
-        "a verdict has read a column that is not among the {}: {strange}",
-        shape.columns
+        "a verdict has read a column that is not among the {columns}: {strange}"
     ))
 }
 
@@ -245,10 +350,10 @@ fn too_long(what: &str, limit: usize, found: usize) -> String {
     format!("{what} is longer than the limit of {limit} bytes: {found}")
 }
 
-pub(crate) fn patches(said: Vec<wit_enrichment::Patch>, shape: Shape, limits: &Limits) -> Checked<Vec<Patch>> {
+pub(crate) fn patches(said: Vec<wit_enrichment::Patch>, alerts: usize, limits: &Limits) -> Checked<Vec<Patch>> {
     let mut refusals = Refusals::default();
     let mut patches: Vec<Patch> = Vec::new();
-    let mut counts = vec![0_usize; shape.alerts];
+    let mut counts = vec![0_usize; alerts];
     for patch in said {
         let Some((alert, count)) = place(&mut counts, patch.alert) else {
             refusals.note_homeless();
@@ -281,8 +386,15 @@ pub(crate) fn patches(said: Vec<wit_enrichment::Patch>, shape: Shape, limits: &L
 /// A change whose path and value are shallow enough for everything that walks them by recursion, or why not.
 fn change_of(said: wit_enrichment::Change, limits: &Limits) -> Result<Change, String> {
     let change = match said {
-        wit_enrichment::Change::Set((path, json)) => Change::Set { path, json },
+        wit_enrichment::Change::Set(setting) => Change::Set {
+            path: setting.path,
+            json: setting.json,
+        },
         wit_enrichment::Change::Remove(path) => Change::Remove { path },
+        wit_enrichment::Change::Other((name, _)) => {
+            let name = one_line(&name, MAX_ERROR_TEXT_BYTES);
+            return Err(format!("this version knows no such change: {name}"));
+        }
     };
     let (Change::Set { path, .. } | Change::Remove { path }) = &change;
     if path.len() > limits.path_bytes {

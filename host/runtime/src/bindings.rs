@@ -8,11 +8,10 @@ pub(crate) mod plugin {
         inline: "
             package donjon:runtime;
             world plugin {
-                import donjon:host/log@0.1.0;
-                import donjon:host/clock@0.1.0;
-                import donjon:host/config@0.1.0;
-                import donjon:host/kv@0.1.0;
-                export donjon:plugin/lifecycle@0.1.0;
+                import donjon:host/log@0.2.0;
+                import donjon:host/config@0.2.0;
+                import donjon:host/kv@0.2.0;
+                export donjon:plugin/lifecycle@0.2.0;
             }
         ",
         world: "donjon:runtime/plugin",
@@ -26,11 +25,11 @@ pub(crate) mod correlator {
         path: "../../wit",
         inline: "
             package donjon:runtime;
-            world correlator { export donjon:plugin/correlation@0.1.0; }
+            world correlator { export donjon:plugin/correlation@0.2.0; }
         ",
         world: "donjon:runtime/correlator",
         exports: { default: async },
-        with: { "donjon:types/types@0.1.0": super::plugin::donjon::types::types },
+        with: { "donjon:types/types@0.2.0": super::plugin::donjon::types::types },
     });
 }
 
@@ -40,10 +39,10 @@ pub(crate) mod enricher {
         path: "../../wit",
         inline: "
             package donjon:runtime;
-            world enricher { export donjon:plugin/enrichment@0.1.0; }
+            world enricher { export donjon:plugin/enrichment@0.2.0; }
         ",
         world: "donjon:runtime/enricher",
         exports: { default: async },
-        with: { "donjon:types/types@0.1.0": super::plugin::donjon::types::types },
+        with: { "donjon:types/types@0.2.0": super::plugin::donjon::types::types },
     });
 }

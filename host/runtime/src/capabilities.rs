@@ -14,19 +14,17 @@ const HOST_PACKAGE: &str = "donjon:host/";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Capability {
     Log,
-    Clock,
     Config,
     Kv,
 }
 
 impl Capability {
-    const ALL: [Capability; 4] = [Capability::Log, Capability::Clock, Capability::Config, Capability::Kv];
+    const ALL: [Capability; 3] = [Capability::Log, Capability::Config, Capability::Kv];
 
     /// The name of the interface, which is the word in `grants`.
     fn name(self) -> &'static str {
         match self {
             Capability::Log => "log",
-            Capability::Clock => "clock",
             Capability::Config => "config",
             Capability::Kv => "kv",
         }
@@ -41,7 +39,7 @@ impl Capability {
         self.is_always_granted() || grants.iter().any(|grant| grant == self.name())
     }
 
-    /// The capability behind an import such as `donjon:host/kv@0.1.0`.
+    /// The capability behind an import such as `donjon:host/kv@0.2.0`.
     fn of_import(interface: &str) -> Option<Capability> {
         let (name, version) = interface.strip_prefix(HOST_PACKAGE)?.split_once('@')?;
         Capability::ALL
@@ -52,7 +50,6 @@ impl Capability {
     fn link(self, linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
         match self {
             Capability::Log => host::log::add_to_linker::<_, HasSelf<_>>(linker, |data| data),
-            Capability::Clock => host::clock::add_to_linker::<_, HasSelf<_>>(linker, |data| data),
             Capability::Config => host::config::add_to_linker::<_, HasSelf<_>>(linker, |data| data),
             Capability::Kv => host::kv::add_to_linker::<_, HasSelf<_>>(linker, |data| data),
         }
@@ -122,26 +119,26 @@ mod tests {
 
     #[test]
     fn only_what_is_asked_for_and_granted_is_linked() {
-        let plan = plan(&["donjon:host/log@0.1.0", "donjon:host/kv@0.1.4"], &["kv", "topology"]).unwrap();
+        let plan = plan(&["donjon:host/log@0.2.0", "donjon:host/kv@0.2.4"], &["kv", "topology"]).unwrap();
         assert_eq!(plan.linked, [Capability::Log, Capability::Kv]);
         assert_eq!(plan.unused, ["topology"]);
     }
 
     #[test]
     fn a_missing_grant_names_the_interface_and_the_key_to_write() {
-        let text = plan(&["donjon:host/kv@0.1.0"], &[]).unwrap_err().to_string();
+        let text = plan(&["donjon:host/kv@0.2.0"], &[]).unwrap_err().to_string();
         assert!(
             text.contains(r#"`grants = ["kv"]`"#) && text.contains("[plugins.rules]"),
             "{text}"
         );
-        assert!(text.ends_with("donjon:host/kv@0.1.0"), "{text}");
+        assert!(text.ends_with("donjon:host/kv@0.2.0"), "{text}");
     }
 
     #[test]
     fn everything_that_is_not_available_is_named_at_once_with_the_way_out() {
         let wanted = [
             "wasi:io/poll@0.2.9",
-            "donjon:host/log@0.1.0",
+            "donjon:host/log@0.2.0",
             "wasi:cli/environment@0.2.9",
         ];
         let text = plan(&wanted, &[]).unwrap_err().to_string();
@@ -150,7 +147,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("--stub-wasi") && !text.contains("log@"), "{text}");
-        let text = plan(&["donjon:host/history@0.1.0"], &["history"])
+        let text = plan(&["donjon:host/history@0.2.0"], &["history"])
             .unwrap_err()
             .to_string();
         assert!(text.contains("no grant helps") && !text.contains("wasi"), "{text}");
@@ -159,8 +156,8 @@ mod tests {
     #[test]
     fn interfaces_of_other_versions_are_not_available_even_if_granted() {
         for interface in [
-            "donjon:host/topology@0.1.0",
-            "donjon:host/kv@0.2.0",
+            "donjon:host/topology@0.2.0",
+            "donjon:host/kv@0.3.0",
             "wasi:cli/environment@0.2.3",
             "kv",
         ] {

@@ -21,6 +21,12 @@ pub(crate) fn of_rules(wants: &Wants, reports: &mut [RuleReport]) -> Vec<Column>
         return Vec::new();
     };
     let mut names: BTreeSet<String> = fields.iter().cloned().collect();
+    let mut columns: Vec<Column> = Vec::with_capacity(names.len());
+    for field in fields {
+        if !columns.iter().any(|known| known.name == *field) {
+            columns.push(Column::new(field));
+        }
+    }
     for report in reports {
         let Ok(rule) = &report.outcome else { continue };
         match what_does_not_fit(rule, &names) {
@@ -34,7 +40,10 @@ pub(crate) fn of_rules(wants: &Wants, reports: &mut [RuleReport]) -> Vec<Column>
             }
         }
     }
-    names.iter().map(|name| Column::new(name)).collect()
+    let wanted: BTreeSet<&String> = fields.iter().collect();
+    let of_rules = names.iter().filter(|name| !wanted.contains(name));
+    columns.extend(of_rules.map(|name| Column::new(name)));
+    columns
 }
 
 fn what_does_not_fit(rule: &AcceptedRule, names: &BTreeSet<String>) -> Option<String> {
@@ -80,7 +89,8 @@ mod tests {
         ];
         let columns = of_rules(&Wants::Fields(vec!["name".to_owned()]), &mut reports);
         assert_eq!(columns.len(), MAX_COLUMNS);
-        assert!(columns.is_sorted_by(|a, b| a.name < b.name));
+        assert_eq!(columns[0].name, "name", "what it wants comes first");
+        assert!(columns[1..].is_sorted_by(|a, b| a.name < b.name));
         let refused: Vec<_> = reports
             .iter()
             .filter(|report| report.outcome.is_err())

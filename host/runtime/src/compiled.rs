@@ -11,9 +11,9 @@ use wasmtime::component::Component;
 use crate::errors::LoadError;
 use crate::intake::{self, short};
 
-/// The contract version that this host speaks: `0.1` with any patch.
-const API: (&str, &str) = ("0", "1");
-pub(crate) const API_TEXT: &str = "0.1";
+/// The contract version that this host speaks: `0.2` with any patch.
+const API: (&str, &str) = ("0", "2");
+pub(crate) const API_TEXT: &str = "0.2";
 const PLUGIN_PACKAGE: &str = "donjon:plugin/";
 /// Types only; needs nothing from the host.
 const TYPES_PACKAGE: &str = "donjon:types/";
@@ -68,11 +68,11 @@ impl fmt::Display for Role {
 pub struct Compiled {
     /// SHA-256 of the file, in hexadecimal digits.
     pub hash: String,
-    /// The interfaces it imports, such as `donjon:host/kv@0.1.0`.
+    /// The interfaces it imports, such as `donjon:host/kv@0.2.0`.
     pub imports: Vec<String>,
     /// Its role.
     pub role: Role,
-    /// The version of the contract it was built against, such as `0.1.0`.
+    /// The version of the contract it was built against, such as `0.2.0`.
     pub api_version: String,
     /// Whether it carries information for debuggers.
     pub debug_build: bool,
@@ -99,9 +99,9 @@ impl fmt::Debug for Compiled {
 pub struct Examined<'a> {
     /// Its role.
     pub role: Role,
-    /// The version of the contract it was built against, such as `0.1.0`.
+    /// The version of the contract it was built against, such as `0.2.0`.
     pub api_version: String,
-    /// The interfaces it imports, such as `donjon:host/kv@0.1.0`.
+    /// The interfaces it imports, such as `donjon:host/kv@0.2.0`.
     pub imports: Vec<String>,
     /// Whether it carries information for debuggers: a build that is many times slower and larger.
     pub debug_build: bool,
@@ -172,7 +172,7 @@ fn has_debug_sections(bytes: &[u8]) -> bool {
     )
 }
 
-/// The role and contract version from the exported interfaces (`correlation@0.1.0`).
+/// The role and contract version from the exported interfaces (`correlation@0.2.0`).
 fn identify(exports: &[String]) -> Result<(Role, String), LoadError> {
     if exports.is_empty() {
         return Err(LoadError::NotAPlugin);
@@ -213,14 +213,14 @@ mod tests {
     #[test]
     fn exports_name_one_role_and_a_known_version() {
         let identify = |exports: &[&str]| identify(&exports.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-        let ok = identify(&["lifecycle@0.1.3", "enrichment@0.1.3"]).unwrap();
-        assert_eq!(ok, (Role::Enricher, "0.1.3".to_owned()));
+        let ok = identify(&["lifecycle@0.2.3", "enrichment@0.2.3"]).unwrap();
+        assert_eq!(ok, (Role::Enricher, "0.2.3".to_owned()));
         let text = |exports: &[&str]| identify(exports).unwrap_err().to_string();
         assert!(text(&[]).starts_with("not a Donjon plugin"));
-        assert!(text(&["correlation@0.1.0"]).contains("donjon:plugin/lifecycle"));
-        assert!(text(&["lifecycle@0.1.0"]).contains("no role"));
-        assert!(text(&["lifecycle@0.1.0", "archive@0.1.0", "commands@0.1.0"]).ends_with("archiver, exporter"));
-        assert!(text(&["lifecycle@0.2.0", "correlation@0.2.0"]).ends_with("donjon:plugin/lifecycle@0.2.0"));
+        assert!(text(&["correlation@0.2.0"]).contains("donjon:plugin/lifecycle"));
+        assert!(text(&["lifecycle@0.2.0"]).contains("no role"));
+        assert!(text(&["lifecycle@0.2.0", "archive@0.2.0", "commands@0.2.0"]).ends_with("archiver, exporter"));
+        assert!(text(&["lifecycle@0.3.0", "correlation@0.3.0"]).ends_with("donjon:plugin/lifecycle@0.3.0"));
         assert!(text(&["lifecycle", "correlation"]).ends_with("donjon:plugin/lifecycle@"));
     }
 }

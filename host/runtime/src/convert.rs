@@ -5,10 +5,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use donjon_core::batch::{AcceptedRule, Batch, Diagnostic, OnMissingGroup, RuleReport, RuleSpec, Scalar, Wants};
-use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, MAX_PATH_KEYS};
+use donjon_core::RuleId;
+use donjon_core::TenantId;
+use donjon_core::batch::{AcceptedRule, Batch, Diagnostic, OnMissingGroup, Pieces, RuleReport, RuleSpec, Wants};
+use donjon_core::limits::{MAX_BRANCHES, MAX_ERROR_TEXT_BYTES, MAX_PATH_KEYS};
 use donjon_core::text::one_line;
-use donjon_core::{RuleId, TenantId};
 
 use crate::bindings::correlator::exports::donjon::plugin::correlation as wit_correlation;
 use crate::bindings::plugin::donjon::types::types as wit;
@@ -16,8 +17,11 @@ use crate::bindings::plugin::exports::donjon::plugin::lifecycle as wit_lifecycle
 use crate::errors::{CallError, LoadError, RefusalKind};
 use crate::limits::Limits;
 
-pub(crate) use wit::{Batch as WitBatch, Error as WitError};
+pub(crate) use wit::{Batch as WitBatch, Error as WitError, Wanted as WitWanted};
 pub(crate) use wit_correlation::Rule as WitRule;
+
+/// The kind of rules that people state as conditions.
+pub(crate) const CEL: &str = "cel";
 
 /// Longest name or version of a plugin that is kept, in bytes.
 const MAX_NAME_BYTES: usize = 256;
@@ -33,9 +37,7 @@ pub struct Description {
     pub about: String,
     /// What it wants to be handed.
     pub wants: Wants,
-    /// Whether no call depends on an earlier one.
-    pub stateless: bool,
-    /// Whether it takes the rules of the host.
+    /// Whether it takes the rules of people.
     pub takes_rules: bool,
     /// The policies that it brings along.
     pub policies: Vec<Policy>,
@@ -48,109 +50,132 @@ pub struct Policy {
     pub id: RuleId,
     /// JSON with the fields of a rule, without a condition.
     pub settings: String,
+    /// What verdicts may say to have matched.
+    pub branches: Vec<String>,
 }
 
 pub(crate) fn batch(batch: Batch) -> WitBatch {
     WitBatch {
-        tenant: batch.tenant.as_str().to_owned(),
-        now: batch.now.0,
-        keys: batch
-            .keys
-            .iter()
-            .map(|(event, fingerprint)| alert_key(event.as_str(), fingerprint.as_str()))
-            .collect(),
+        seqs: batch.seqs,
+        accepted: batch.accepted,
+        texts: batch.texts.bytes,
+        text_ends: batch.texts.ends,
         columns: batch.columns,
-        rows: batch
-            .rows
-            .into_iter()
-            .map(|row| row.into_iter().map(scalar).collect())
-            .collect(),
-        documents: batch.documents,
+        cell_ends: batch.cell_ends,
+        cell_columns: batch.cell_columns,
+        cell_kinds: batch.cell_kinds,
+        cell_words: batch.cell_words,
+        documents: batch.documents.bytes,
+        document_ends: batch.documents.ends,
     }
 }
 
-fn alert_key(event: &str, fingerprint: &str) -> wit::AlertKey {
-    wit::AlertKey {
-        event_id: event.to_owned(),
-        fingerprint: fingerprint.to_owned(),
-    }
+/// The alerts of a range as a batch of their own. Copies all of it: only for what failed as a whole.
+pub(crate) fn slice(batch: &WitBatch, tenant: &TenantId, range: std::ops::Range<usize>) -> WitBatch {
+    let batch = batch.clone();
+    let whole = Batch {
+        tenant: tenant.clone(),
+        seqs: batch.seqs,
+        accepted: batch.accepted,
+        texts: Pieces {
+            bytes: batch.texts,
+            ends: batch.text_ends,
+        },
+        columns: batch.columns,
+        cell_ends: batch.cell_ends,
+        cell_columns: batch.cell_columns,
+        cell_kinds: batch.cell_kinds,
+        cell_words: batch.cell_words,
+        documents: Pieces {
+            bytes: batch.documents,
+            ends: batch.document_ends,
+        },
+    };
+    self::batch(whole.slice(range))
 }
 
-fn scalar(value: Scalar) -> wit::Scalar {
-    match value {
-        Scalar::Null => wit::Scalar::Null,
-        Scalar::Bool(value) => wit::Scalar::Boolean(value),
-        Scalar::Int(value) => wit::Scalar::Integer(value),
-        Scalar::Float(value) => wit::Scalar::Number(value),
-        Scalar::Text(value) => wit::Scalar::Text(value),
-        Scalar::Json(value) => wit::Scalar::Json(value),
-    }
-}
-
-/// The alerts of a range as a batch of their own.
-pub(crate) fn slice(batch: &WitBatch, range: std::ops::Range<usize>) -> WitBatch {
-    WitBatch {
-        tenant: batch.tenant.clone(),
-        now: batch.now,
-        keys: batch.keys.get(range.clone()).unwrap_or_default().to_vec(),
-        columns: batch.columns.clone(),
-        rows: batch.rows.get(range.clone()).unwrap_or_default().to_vec(),
-        documents: batch.documents.get(range).unwrap_or_default().to_vec(),
-    }
-}
-
-pub(crate) fn rules(rules: &[RuleSpec]) -> Vec<WitRule> {
-    rules.iter().map(rule).collect()
-}
-
-fn rule(rule: &RuleSpec) -> WitRule {
+/// A rule as a copy is told of it, under its handle.
+pub(crate) fn rule(handle: u32, rule: &RuleSpec) -> WitRule {
     WitRule {
+        handle,
         id: rule.id.as_str().to_owned(),
         version: rule.version,
         name: rule.name.clone(),
+        kind: CEL.to_owned(),
         condition: rule.condition.clone(),
         group_by: rule.group_by.clone(),
         on_missing_group: match rule.on_missing_group {
             OnMissingGroup::None => wit_correlation::OnMissingGroup::None,
             OnMissingGroup::Skip => wit_correlation::OnMissingGroup::Skip,
         },
-        multi_level_property: rule.multi_level_property.clone(),
+        settings: match &rule.multi_level_property {
+            Some(property) => serde_json::json!({ "multiLevelProperty": property }).to_string(),
+            None => "{}".to_owned(),
+        },
     }
 }
 
-/// The description, refused if it asks for more than there may be.
-pub(crate) fn description(said: wit_lifecycle::Description, limits: &Limits) -> Result<Description, LoadError> {
-    let wants = match said.wants {
-        wit_lifecycle::Wants::Documents => Wants::Documents,
-        wit_lifecycle::Wants::Fields(paths) => {
-            at_most("attribute paths", paths.len(), limits.columns)?;
-            for path in &paths {
-                at_most("bytes of an attribute path", path.len(), limits.path_bytes)?;
-                at_most("keys of an attribute path", keys_of(path), MAX_PATH_KEYS)?;
-            }
-            Wants::Fields(paths)
-        }
-    };
-    at_most("policies", said.policies.len(), limits.policies)?;
-    for policy in &said.policies {
-        at_most(
-            "bytes of a policy",
-            policy.id.len().max(policy.settings.len()),
-            limits.text_bytes,
-        )?;
+/// What a plugin said about itself.
+pub(crate) struct Said {
+    pub(crate) description: wit_lifecycle::Description,
+    /// None for a role that is handed no alerts.
+    pub(crate) wants: Option<WitWanted>,
+    pub(crate) rule_kinds: Vec<String>,
+    pub(crate) policies: Vec<wit_correlation::Policy>,
+}
+
+/// The description, refused if it asks for more than there may be, or for what this version does not know.
+pub(crate) fn description(said: Said, limits: &Limits) -> Result<Description, LoadError> {
+    let Said {
+        description,
+        wants,
+        rule_kinds,
+        policies,
+    } = said;
+    let wants = wants.unwrap_or_else(|| WitWanted {
+        columns: Vec::new(),
+        documents: false,
+        more: Vec::new(),
+    });
+    let of_policies = policies.iter().flat_map(|policy| &policy.more);
+    let unknown = description.more.iter().chain(&wants.more).chain(of_policies).next();
+    if let Some((name, _)) = unknown {
+        let name = one_line(name, MAX_NAME_BYTES);
+        return Err(LoadError::Description(format!("this version knows nothing of: {name}")));
     }
-    let policy = |p: wit_lifecycle::Policy| Policy {
+    if let Some(kind) = rule_kinds.iter().find(|kind| *kind != CEL) {
+        let kind = one_line(kind, MAX_NAME_BYTES);
+        return Err(LoadError::Description(format!(
+            "there are only rules of the kind {CEL}: {kind}"
+        )));
+    }
+    at_most("attribute paths", wants.columns.len(), limits.columns)?;
+    for path in &wants.columns {
+        at_most("bytes of an attribute path", path.len(), limits.path_bytes)?;
+        at_most("keys of an attribute path", keys_of(path), MAX_PATH_KEYS)?;
+    }
+    at_most("policies", policies.len(), limits.policies)?;
+    for policy in &policies {
+        let longest = policy.branches.iter().map(String::len).max().unwrap_or(0);
+        let longest = longest.max(policy.id.len()).max(policy.settings.len());
+        at_most("bytes of a policy", longest, limits.text_bytes)?;
+        at_most("branches of a policy", policy.branches.len(), MAX_BRANCHES)?;
+    }
+    let policy = |p: wit_correlation::Policy| Policy {
         id: RuleId::from(p.id),
         settings: p.settings,
+        branches: p.branches,
     };
     Ok(Description {
-        name: one_line(&said.name, MAX_NAME_BYTES),
-        version: one_line(&said.version, MAX_NAME_BYTES),
-        about: one_line(&said.about, MAX_ERROR_TEXT_BYTES),
-        wants,
-        stateless: said.stateless,
-        takes_rules: said.takes_rules,
-        policies: said.policies.into_iter().map(policy).collect(),
+        name: one_line(&description.name, MAX_NAME_BYTES),
+        version: one_line(&description.version, MAX_NAME_BYTES),
+        about: one_line(&description.about, MAX_ERROR_TEXT_BYTES),
+        wants: match wants.documents {
+            true => Wants::Documents,
+            false => Wants::Fields(wants.columns),
+        },
+        takes_rules: !rule_kinds.is_empty(),
+        policies: policies.into_iter().map(policy).collect(),
     })
 }
 
@@ -166,18 +191,29 @@ fn keys_of(path: &str) -> usize {
     path.bytes().filter(|byte| *byte == b'.').count() + 1
 }
 
-/// Reports for rules that were handed over, one each; a rule without a report counts as refused.
-pub(crate) fn reports(said: Vec<wit_correlation::RuleReport>, asked: &[RuleSpec], limits: &Limits) -> Vec<RuleReport> {
-    let mut by_rule: HashMap<String, wit_correlation::RuleOutcome> =
-        said.into_iter().map(|report| (report.rule, report.outcome)).collect();
-    let report = |rule: &RuleSpec| RuleReport {
-        rule: rule.id.clone(),
-        outcome: match by_rule.remove(rule.id.as_str()) {
-            Some(outcome) => rule_outcome(outcome, limits),
-            None => Err(refused("the plugin did not report on the rule".into())),
-        },
-    };
-    asked.iter().map(report).collect()
+/// Reports on rules by their handles.
+pub(crate) struct Reports {
+    by_handle: HashMap<u32, wit_correlation::RuleOutcome>,
+}
+
+impl Reports {
+    pub(crate) fn new(said: Vec<wit_correlation::RuleReport>) -> Reports {
+        let by_handle = said.into_iter().map(|report| (report.rule, report.outcome));
+        Reports {
+            by_handle: by_handle.collect(),
+        }
+    }
+
+    /// The report on a rule that was handed over; one without a report counts as refused.
+    pub(crate) fn take(&mut self, handle: u32, rule: &RuleId, limits: &Limits) -> RuleReport {
+        RuleReport {
+            rule: rule.clone(),
+            outcome: match self.by_handle.remove(&handle) {
+                Some(outcome) => rule_outcome(outcome, limits),
+                None => Err(refused("the plugin did not report on the rule".into())),
+            },
+        }
+    }
 }
 
 fn refused(message: String) -> Vec<Diagnostic> {
@@ -195,7 +231,7 @@ fn rule_outcome(said: wit_correlation::RuleOutcome, limits: &Limits) -> Result<A
             None => Ok(AcceptedRule {
                 branches: rule.branches,
                 columns: rule.columns,
-                indexed: matches!(rule.access, wit_correlation::Access::Indexed),
+                indexed: rule.more.iter().any(|(name, json)| name == "indexed" && json == "true"),
             }),
         },
         wit_correlation::RuleOutcome::Rejected(diagnostics) => {
@@ -246,10 +282,6 @@ pub(crate) fn refusal(error: WitError) -> CallError {
     }
 }
 
-pub(crate) fn tenant(batch: &WitBatch) -> TenantId {
-    TenantId::from(batch.tenant.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,16 +296,31 @@ mod tests {
     #[test]
     fn whatever_a_guest_says_of_itself_or_of_rules_is_one_line() {
         let limits = Limits::default();
-        let said = wit_lifecycle::Description {
-            name: FORGED.to_owned(),
-            version: FORGED.to_owned(),
-            about: FORGED.to_owned(),
-            wants: wit_lifecycle::Wants::Documents,
-            stateless: true,
-            takes_rules: true,
+        let said = || Said {
+            description: wit_lifecycle::Description {
+                name: FORGED.to_owned(),
+                version: FORGED.to_owned(),
+                about: FORGED.to_owned(),
+                more: Vec::new(),
+            },
+            wants: Some(WitWanted {
+                columns: Vec::new(),
+                documents: true,
+                more: Vec::new(),
+            }),
+            rule_kinds: vec![CEL.to_owned()],
             policies: Vec::new(),
         };
-        let description = description(said, &limits).unwrap();
+        let of_kind = |kind: &str| Said {
+            rule_kinds: vec![kind.to_owned()],
+            ..said()
+        };
+        let mut with_more = said();
+        with_more.description.more.push((FORGED.to_owned(), "1".to_owned()));
+        for refused in [of_kind(FORGED), with_more] {
+            assert!(is_one_line(&description(refused, &limits).unwrap_err().to_string()));
+        }
+        let description = description(said(), &limits).unwrap();
         for text in [&description.name, &description.version, &description.about] {
             assert!(is_one_line(text), "{text}");
         }

@@ -36,8 +36,10 @@ pub enum StartStep {
     Describe,
     /// It is given its configuration.
     Init,
-    /// It is given the state of the one before.
-    Restore,
+    /// It is asked what it wants to be handed, and which kinds of rules it takes.
+    Wants,
+    /// It is asked for its policies.
+    Policies,
     /// It is given the rules that the instance before had.
     Configure,
 }
@@ -48,7 +50,8 @@ impl std::fmt::Display for StartStep {
             StartStep::Instantiate => "instantiate",
             StartStep::Describe => "describe",
             StartStep::Init => "init",
-            StartStep::Restore => "restore",
+            StartStep::Wants => "wants",
+            StartStep::Policies => "policies",
             StartStep::Configure => "configure",
         })
     }
@@ -167,7 +170,7 @@ fn quoted(grants: &[&str]) -> String {
 fn way_out(interfaces: &[String]) -> &'static str {
     match interfaces.iter().any(|name| name.starts_with("wasi:")) {
         true => {
-            "; there is no WASI here: build without it (Rust: `donjon plugin build`, componentize-py: `--stub-wasi`, jco: `--backend-qjs-stub-wasi`), and ask for time by donjon:host/clock"
+            "; there is no WASI here: build without it (Rust: `donjon plugin build`, componentize-py: `--stub-wasi`, jco: `--backend-qjs-stub-wasi`), and take the time from the alerts"
         }
         false => "; no grant helps, import only what the plugin uses",
     }
@@ -225,6 +228,9 @@ pub enum CallError {
         /// The limit.
         limit: usize,
     },
+    /// The lists of its answer do not fit together.
+    #[error("answered with lists that do not fit together, a fault of its SDK: {0}")]
+    Malformed(String),
     /// It answered with an error.
     #[error("answered with an error: {}", said(*kind, text, *after))]
     Refused {
@@ -364,7 +370,7 @@ impl CallError {
             | CallError::OutOfTotalMemory { .. }
             | CallError::OutOfTable { .. }
             | CallError::Trap(_) => Reaction::AgainThenHalves,
-            CallError::TooMuchAnswered { .. } => Reaction::Halves,
+            CallError::TooMuchAnswered { .. } | CallError::Malformed(_) => Reaction::Halves,
             CallError::CpuTime { .. } | CallError::WallTime { .. } => Reaction::Quarters,
             CallError::Refused { kind, .. } => match kind {
                 RefusalKind::Invalid | RefusalKind::Other => Reaction::Halves,

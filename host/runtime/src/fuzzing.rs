@@ -1,11 +1,15 @@
 //! What the fuzz target `plugin_answer` calls: answers as only a hostile component would give them, made out of bytes, past
 //! the copying that wasmtime does. Nothing here is used by the product.
 
+use donjon_core::batch::{AcceptedRule, BatchBuilder, OnMissingGroup, RuleReport, RuleSpec};
 use donjon_core::limits::MAX_PATH_KEYS;
+use donjon_core::{RuleId, Seq, TenantId, Timestamp};
 
-use crate::answers::{Shape, findings, patches};
+use crate::answers::{Asked, findings, patches};
 use crate::bindings::correlator::exports::donjon::plugin::correlation as wit_correlation;
 use crate::bindings::enricher::exports::donjon::plugin::enrichment as wit_enrichment;
+use crate::convert::{self, Policy, WitBatch};
+use crate::given_rules::{FIRST_POLICY_HANDLE, GivenRules};
 use crate::limits::Limits;
 
 /// Takes bytes off a stranger's input; an empty one gives zeros.
@@ -32,6 +36,14 @@ impl Feed<'_> {
         }
     }
 
+    /// Mostly of a rule or policy that there is.
+    fn handle(&mut self) -> u32 {
+        match self.byte() {
+            byte @ 0..200 => u32::from(byte % 7),
+            byte => FIRST_POLICY_HANDLE + u32::from(byte % 3),
+        }
+    }
+
     fn indexes(&mut self) -> Vec<u32> {
         (0..self.byte() % 8).map(|_| self.index()).collect()
     }
@@ -43,10 +55,6 @@ impl Feed<'_> {
         self.0 = rest;
         let times = if times > 250 { 10_000 } else { usize::from(times % 3) };
         String::from_utf8_lossy(taken).repeat(times)
-    }
-
-    fn texts(&mut self) -> Vec<String> {
-        (0..self.byte() % 20).map(|_| self.text()).collect()
     }
 }
 
@@ -62,43 +70,109 @@ pub fn plugin_answer(data: &[u8]) {
         changes_per_alert: 3,
         ..Limits::default()
     };
-    let shape = Shape {
-        alerts: usize::from(feed.byte() % 9),
-        columns: usize::from(feed.byte() % 5),
-    };
+    let alerts = usize::from(feed.byte() % 9);
+    let columns = usize::from(feed.byte() % 5);
     match feed.byte() % 2 {
-        0 => check_findings(&mut feed, shape, &limits),
-        _ => check_patches(&mut feed, shape, &limits),
+        0 => check_findings(&mut feed, alerts, columns, &limits),
+        _ => check_patches(&mut feed, alerts, &limits),
     }
 }
 
-fn check_findings(feed: &mut Feed<'_>, shape: Shape, limits: &Limits) {
-    let mut said = wit_correlation::Findings {
-        verdicts: Vec::new(),
-        failures: Vec::new(),
+/// So many alerts with columns that are named, and nothing in them.
+fn batch(alerts: usize, columns: usize) -> WitBatch {
+    let names = ["a", "b", "c", "d", "e"].into_iter().take(columns);
+    let mut builder = BatchBuilder::new(TenantId::from("t"), alerts, names);
+    for at in 0..alerts as u64 {
+        builder.end_alert(Seq(at), Timestamp(at));
+    }
+    convert::batch(builder.finish())
+}
+
+fn rules() -> GivenRules {
+    let rule = |at: usize| RuleSpec {
+        id: RuleId::from(format!("rule {at}")),
+        version: 1,
+        name: String::new(),
+        condition: "true".to_owned(),
+        group_by: Vec::new(),
+        on_missing_group: OnMissingGroup::None,
+        multi_level_property: None,
     };
+    let rules: Vec<RuleSpec> = (0..5).map(rule).collect();
+    let report = |_: u32, rule: &RuleId| RuleReport {
+        rule: rule.clone(),
+        outcome: Ok(AcceptedRule::default()),
+    };
+    let change = GivenRules::default().change_to(&rules);
+    change.map(|change| change.done(report).0).unwrap_or_default()
+}
+
+/// Verdicts in flat lists that mostly fit together.
+fn said(feed: &mut Feed<'_>) -> wit_correlation::Findings {
+    let mut said = wit_correlation::Findings {
+        alerts: Vec::new(),
+        rules: Vec::new(),
+        key_ends: Vec::new(),
+        keys: Vec::new(),
+        branch_ends: Vec::new(),
+        branches: Vec::new(),
+        read_ends: Vec::new(),
+        read: Vec::new(),
+        own_texts: Vec::new(),
+        own_text_ends: Vec::new(),
+        failures: Vec::new(),
+        more: Vec::new(),
+    };
+    let end = |list: &Vec<u32>| u32::try_from(list.len()).unwrap_or(u32::MAX);
     while !feed.is_empty() {
-        let (alert, rule) = (feed.index(), feed.text());
-        if feed.byte().is_multiple_of(4) {
-            let message = feed.text();
-            said.failures
-                .push(wit_correlation::RuleFailure { alert, rule, message });
-        } else {
-            said.verdicts.push(wit_correlation::Verdict {
-                alert,
-                rule,
-                group_key: feed.texts(),
-                branches: feed.indexes(),
-                read: feed.indexes(),
-            });
+        let (alert, rule) = (feed.index(), feed.handle());
+        match feed.byte() % 8 {
+            0 | 1 => {
+                let message = feed.text();
+                said.failures
+                    .push(wit_correlation::RuleFailure { alert, rule, message });
+            }
+            2 => {
+                said.own_texts.extend(feed.text().bytes());
+                said.own_text_ends
+                    .push(u32::try_from(said.own_texts.len()).unwrap_or(u32::MAX));
+            }
+            3 => said.own_texts.push(feed.byte()),
+            4 if feed.byte() == 255 => said.key_ends.push(feed.index()),
+            _ => {
+                said.alerts.push(alert);
+                said.rules.push(rule);
+                said.keys.extend(feed.indexes());
+                said.key_ends.push(end(&said.keys));
+                said.branches.extend(feed.indexes());
+                said.branch_ends.push(end(&said.branches));
+                said.read.extend(feed.indexes());
+                said.read_ends.push(end(&said.read));
+            }
         }
     }
-    let given = said.verdicts.len() + said.failures.len();
-    let checked = findings(said, shape, limits);
+    said
+}
+
+fn check_findings(feed: &mut Feed<'_>, alerts: usize, columns: usize, limits: &Limits) {
+    let (batch, rules, said) = (batch(alerts, columns), rules(), said(feed));
+    let policies = [Policy {
+        id: RuleId::from("policy"),
+        settings: String::new(),
+        branches: Vec::new(),
+    }];
+    let asked = Asked {
+        batch: &batch,
+        rules: &rules,
+        policies: &policies,
+        limits,
+    };
+    let given = said.alerts.len() + said.failures.len();
+    let Ok(checked) = findings(said, &asked) else { return };
     let (verdicts, failures) = (&checked.said.verdicts, &checked.said.failures);
     for verdict in verdicts {
-        assert!(verdict.alert < shape.alerts && verdict.rule.as_str().len() <= limits.rule_id_bytes);
-        assert!(verdict.read.iter().all(|column| (*column as usize) < shape.columns));
+        assert!(verdict.alert < alerts);
+        assert!(verdict.read.iter().all(|column| (*column as usize) < columns));
         assert!(
             verdict
                 .group_key
@@ -106,28 +180,31 @@ fn check_findings(feed: &mut Feed<'_>, shape: Shape, limits: &Limits) {
                 .all(|value| value.len() <= limits.group_value_bytes)
         );
     }
-    for alert in 0..shape.alerts {
+    for alert in 0..alerts {
         let of_alert = |at: usize| at == alert;
         assert!(verdicts.iter().filter(|v| of_alert(v.alert)).count() <= limits.verdicts_per_alert);
         assert!(failures.iter().filter(|f| of_alert(f.alert)).count() <= limits.rule_failures_per_alert);
     }
     assert!(verdicts.len() + failures.len() <= given);
-    check_told(&checked.refused, checked.dropped, shape);
+    check_told(&checked.refused, checked.dropped, alerts);
 }
 
-fn check_patches(feed: &mut Feed<'_>, shape: Shape, limits: &Limits) {
+fn check_patches(feed: &mut Feed<'_>, alerts: usize, limits: &Limits) {
     let mut said = Vec::new();
     while !feed.is_empty() {
         let alert = feed.index();
         let change = |feed: &mut Feed<'_>| match feed.byte() % 2 {
-            0 => wit_enrichment::Change::Set((feed.text(), feed.text())),
+            0 => wit_enrichment::Change::Set(wit_enrichment::Setting {
+                path: feed.text(),
+                json: feed.text(),
+            }),
             _ => wit_enrichment::Change::Remove(feed.text()),
         };
         let changes = (0..feed.byte() % 6).map(|_| change(feed)).collect();
         said.push(wit_enrichment::Patch { alert, changes });
     }
-    let checked = patches(said, shape, limits);
-    for alert in 0..shape.alerts {
+    let checked = patches(said, alerts, limits);
+    for alert in 0..alerts {
         let of_alert = checked.said.iter().filter(|patch| patch.alert == alert);
         assert!(of_alert.map(|patch| patch.changes.len()).sum::<usize>() <= limits.changes_per_alert);
     }
@@ -136,15 +213,15 @@ fn check_patches(feed: &mut Feed<'_>, shape: Shape, limits: &Limits) {
         let (Set { path, .. } | Remove { path }) = change;
         assert!(path.len() <= limits.path_bytes && path.matches('.').count() < MAX_PATH_KEYS);
     }
-    assert!(checked.said.iter().all(|patch| patch.alert < shape.alerts));
-    check_told(&checked.refused, checked.dropped, shape);
+    assert!(checked.said.iter().all(|patch| patch.alert < alerts));
+    check_told(&checked.refused, checked.dropped, alerts);
 }
 
-fn check_told(refused: &[(usize, String)], dropped: u64, shape: Shape) {
+fn check_told(refused: &[(usize, String)], dropped: u64, alerts: usize) {
     assert!(
         refused
             .iter()
-            .all(|(alert, reason)| *alert < shape.alerts && !reason.is_empty())
+            .all(|(alert, reason)| *alert < alerts && !reason.is_empty())
     );
     assert!(dropped >= refused.len() as u64, "told and not counted");
 }

@@ -1,13 +1,14 @@
 //! What a running plugin can reach: the data of its store and the host functions over it. Reads no clock and no file:
-//! time is batch time, configuration was handed over, own data goes through `kv.rs`.
+//! configuration was handed over, own data goes through `kv.rs`.
 
 use std::sync::Arc;
 
 use donjon_core::Timestamp;
+use donjon_core::batch::KvValue;
 use donjon_core::limits::MAX_ERROR_TEXT_BYTES;
 use donjon_core::text::one_line;
 
-use crate::bindings::plugin::donjon::host::{clock, config, kv, log};
+use crate::bindings::plugin::donjon::host::{config, kv, log};
 use crate::bindings::plugin::donjon::types::types::Error;
 use crate::guard::Guard;
 use crate::kv::{KvBuffer, KvError};
@@ -47,7 +48,6 @@ const MAX_CONFIG_PATH_BYTES: usize = 4 << 10;
 pub(crate) struct StoreData {
     pub(crate) guard: Guard,
     pub(crate) kv: KvBuffer,
-    pub(crate) now: Timestamp,
     pub(crate) config: PluginConfig,
     pub(crate) log: Arc<LogGate>,
     /// The newest line of the running call that was logged as an error.
@@ -70,12 +70,6 @@ impl log::Host for StoreData {
     }
 }
 
-impl clock::Host for StoreData {
-    fn now(&mut self) -> u64 {
-        self.now.0
-    }
-}
-
 impl config::Host for StoreData {
     fn get(&mut self, path: String) -> Option<String> {
         // Nothing that long is in a configuration, and nothing interrupts a look-up.
@@ -84,26 +78,38 @@ impl config::Host for StoreData {
 }
 
 impl kv::Host for StoreData {
-    fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
-        self.kv.get(&key).map_err(kv_error)
+    fn get(&mut self, key: String) -> Result<Option<kv::Entry>, Error> {
+        let found = self.kv.get(&key).map_err(kv_error)?;
+        Ok(found.map(entry))
     }
-
-    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<(), Error> {
-        self.kv.set(key, value, ttl_ms).map_err(kv_error)
+    fn set(&mut self, key: String, value: Vec<u8>, _expires: Option<u64>) -> Result<u64, Error> {
+        self.kv.set(key, value, None).map_err(kv_error).map(|()| 1)
     }
-
-    fn cas(&mut self, key: String, expected: Option<Vec<u8>>, value: Vec<u8>) -> Result<bool, Error> {
-        self.kv.cas(key, expected.as_deref(), value).map_err(kv_error)
+    fn cas(
+        &mut self,
+        key: String,
+        _: Option<u64>,
+        value: Vec<u8>,
+        _: Option<u64>,
+    ) -> Result<Result<u64, Option<kv::Entry>>, Error> {
+        let _ = self.kv.cas(key, None, value).map_err(kv_error)?;
+        Ok(Ok(1))
     }
-
     fn delete(&mut self, key: String) -> Result<(), Error> {
         self.kv.delete(key).map_err(kv_error)
     }
-
-    fn scan(&mut self, prefix: String, after: Option<String>, limit: u32) -> Result<Vec<kv::Entry>, Error> {
+    fn scan(&mut self, prefix: String, after: Option<String>, limit: u32) -> Result<Vec<(String, kv::Entry)>, Error> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let found = self.kv.scan(&prefix, after, limit).map_err(kv_error)?;
-        Ok(found.into_iter().map(|(key, value)| kv::Entry { key, value }).collect())
+        Ok(found.into_iter().map(|(key, value)| (key, entry(value))).collect())
+    }
+}
+
+fn entry(value: Vec<u8>) -> kv::Entry {
+    kv::Entry {
+        value,
+        version: 1,
+        expires: None,
     }
 }
 

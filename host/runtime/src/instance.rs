@@ -1,7 +1,6 @@
 //! One running copy of a plugin: a store, its bindings and the calls of the contract, each under its guards. A trap or
 //! time-out makes it worthless; whoever holds it throws it away. Knows nothing of retries.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use donjon_core::{TenantId, Timestamp};
@@ -13,7 +12,7 @@ use crate::bindings::enricher::{Enricher, EnricherIndices, exports::donjon::plug
 use crate::bindings::plugin::{Plugin, PluginIndices, exports::donjon::plugin::lifecycle};
 use crate::capabilities::Plan;
 use crate::compiled::{Compiled, Role};
-use crate::convert::{self, WitBatch, WitError, WitRule};
+use crate::convert::{self, WitBatch, WitError, WitRule, WitWanted};
 use crate::errors::{CallError, LoadError, StartStep};
 use crate::guard::{self, Budget, Guard};
 use crate::host::{PluginConfig, StoreData};
@@ -104,7 +103,7 @@ impl Blueprint {
         })
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
         &self.limits
     }
 
@@ -113,12 +112,11 @@ impl Blueprint {
         &self.name
     }
 
-    /// A new instance on which nothing has been called.
-    pub(crate) async fn instantiate(&self) -> Result<Instance, CallError> {
+    /// A new instance for a tenant, on which nothing has been called.
+    pub(crate) async fn instantiate(&self, _tenant: &TenantId) -> Result<Instance, CallError> {
         let data = StoreData {
             guard: Guard::new(&self.limits, &self.total_memory),
             kv: KvBuffer::new(Arc::clone(&self.name), Arc::clone(&self.kv), Arc::clone(&self.limits)),
-            now: Timestamp(0),
             config: self.config.clone(),
             log: Arc::clone(&self.log),
             last_error_line: None,
@@ -151,7 +149,6 @@ impl Blueprint {
             lifecycle,
             calls,
             role: self.role,
-            ready: HashSet::new(),
             memory_at_rest: 0,
         })
     }
@@ -161,31 +158,53 @@ impl Blueprint {
         &self.total_memory
     }
 
-    /// A new instance that knows its configuration and, if there is one, the state of the one before.
-    pub(crate) async fn begin(&self, state: Option<&[u8]>) -> Result<Instance, (StartStep, CallError)> {
-        let mut instance = self.instantiate().await.map_err(|e| (StartStep::Instantiate, e))?;
-        self.set_up(&mut instance, state).await?;
-        Ok(instance)
-    }
-
-    /// `init` and, if there is a state, `restore`.
-    pub(crate) async fn set_up(
-        &self,
-        instance: &mut Instance,
-        state: Option<&[u8]>,
-    ) -> Result<(), (StartStep, CallError)> {
-        let budget = Budget::start(&self.limits);
+    /// Tells a new instance its tenant and its configuration.
+    pub(crate) async fn set_up(&self, instance: &mut Instance, tenant: &TenantId) -> Result<(), CallError> {
         instance
-            .init(&self.config.json, budget)
-            .await
-            .map_err(|e| (StartStep::Init, e))?;
-        if let Some(state) = state {
-            let said = instance.restore(state, budget).await;
-            said.map_err(|e| (StartStep::Restore, e))?;
-        }
+            .init(tenant, &self.config.json, Budget::start(&self.limits))
+            .await?;
         instance.memory_at_rest = instance.memory_bytes();
         Ok(())
     }
+
+    /// Asks an instance that is set up what its role is.
+    pub(crate) async fn ask(&self, instance: &mut Instance) -> Result<OfRole, (StartStep, CallError)> {
+        let budget = Budget::start(&self.limits);
+        match self.role {
+            Role::Correlator => {
+                let wants = instance
+                    .wants_to_correlate(budget)
+                    .await
+                    .map_err(|e| (StartStep::Wants, e))?;
+                let kinds = instance.rule_kinds(budget).await.map_err(|e| (StartStep::Wants, e))?;
+                let policies = instance.policies(budget).await.map_err(|e| (StartStep::Policies, e))?;
+                Ok(OfRole {
+                    wants: Some(wants),
+                    rule_kinds: kinds,
+                    policies,
+                })
+            }
+            Role::Enricher => {
+                let wants = instance
+                    .wants_to_enrich(budget)
+                    .await
+                    .map_err(|e| (StartStep::Wants, e))?;
+                Ok(OfRole {
+                    wants: Some(wants),
+                    ..OfRole::default()
+                })
+            }
+            Role::Archiver | Role::Exporter => Ok(OfRole::default()),
+        }
+    }
+}
+
+/// What the exports of a role say about it.
+#[derive(Default)]
+pub(crate) struct OfRole {
+    pub(crate) wants: Option<WitWanted>,
+    pub(crate) rule_kinds: Vec<String>,
+    pub(crate) policies: Vec<correlation::Policy>,
 }
 
 pub(crate) struct Instance {
@@ -193,8 +212,6 @@ pub(crate) struct Instance {
     lifecycle: Plugin,
     calls: RoleCalls,
     role: Role,
-    /// Tenants whose rules this instance has.
-    pub(crate) ready: HashSet<TenantId>,
     /// Bytes of its memory once it was set up, and had its rules if it takes any: it does not give back what calls need beyond.
     memory_at_rest: usize,
 }
@@ -210,31 +227,57 @@ impl Instance {
         self.settle(said.map(|said| said.map(Ok)))
     }
 
-    async fn init(&mut self, config: &str, budget: Budget) -> Result<(), CallError> {
+    async fn init(&mut self, tenant: &TenantId, config: &str, budget: Budget) -> Result<(), CallError> {
         let guest = self.lifecycle.donjon_plugin_lifecycle();
         guard::arm(&mut self.store, budget);
-        let said = guard::within(budget, guest.call_init(&mut self.store, config)).await;
+        let said = guard::within(budget, guest.call_init(&mut self.store, tenant.as_str(), config)).await;
         self.settle(said)
     }
 
-    async fn restore(&mut self, state: &[u8], budget: Budget) -> Result<(), CallError> {
-        let guest = self.lifecycle.donjon_plugin_lifecycle();
+    async fn wants_to_correlate(&mut self, budget: Budget) -> Result<WitWanted, CallError> {
+        let RoleCalls::Correlator(role) = &self.calls else {
+            return Err(self.is_no("correlator"));
+        };
         guard::arm(&mut self.store, budget);
-        let said = guard::within(budget, guest.call_restore(&mut self.store, state)).await;
+        let guest = role.donjon_plugin_correlation();
+        let said = guard::within(budget, guest.call_wants(&mut self.store)).await;
+        self.settle(said.map(|said| said.map(Ok)))
+    }
+
+    async fn rule_kinds(&mut self, budget: Budget) -> Result<Vec<String>, CallError> {
+        let RoleCalls::Correlator(role) = &self.calls else {
+            return Err(self.is_no("correlator"));
+        };
+        guard::arm(&mut self.store, budget);
+        let guest = role.donjon_plugin_correlation();
+        let said = guard::within(budget, guest.call_rule_kinds(&mut self.store)).await;
+        self.settle(said.map(|said| said.map(Ok)))
+    }
+
+    async fn policies(&mut self, budget: Budget) -> Result<Vec<correlation::Policy>, CallError> {
+        let RoleCalls::Correlator(role) = &self.calls else {
+            return Err(self.is_no("correlator"));
+        };
+        guard::arm(&mut self.store, budget);
+        let guest = role.donjon_plugin_correlation();
+        let said = guard::within(budget, guest.call_policies(&mut self.store)).await;
         self.settle(said)
     }
 
-    pub(crate) async fn snapshot(&mut self, budget: Budget) -> Result<Vec<u8>, CallError> {
-        let guest = self.lifecycle.donjon_plugin_lifecycle();
+    async fn wants_to_enrich(&mut self, budget: Budget) -> Result<WitWanted, CallError> {
+        let RoleCalls::Enricher(role) = &self.calls else {
+            return Err(self.is_no("enricher"));
+        };
         guard::arm(&mut self.store, budget);
-        let said = guard::within(budget, guest.call_snapshot(&mut self.store)).await;
-        self.settle(said)
+        let guest = role.donjon_plugin_enrichment();
+        let said = guard::within(budget, guest.call_wants(&mut self.store)).await;
+        self.settle(said.map(|said| said.map(Ok)))
     }
 
     pub(crate) async fn configure(
         &mut self,
-        tenant: &str,
-        rules: &[WitRule],
+        changed: &[WitRule],
+        in_force: &[u32],
         budget: Budget,
     ) -> Result<Vec<correlation::RuleReport>, CallError> {
         let RoleCalls::Correlator(role) = &self.calls else {
@@ -242,7 +285,7 @@ impl Instance {
         };
         guard::arm(&mut self.store, budget);
         let guest = role.donjon_plugin_correlation();
-        let said = guard::within(budget, guest.call_configure(&mut self.store, tenant, rules)).await;
+        let said = guard::within(budget, guest.call_configure(&mut self.store, changed, in_force)).await;
         self.memory_at_rest = self.memory_bytes();
         self.settle(said)
     }
@@ -285,11 +328,9 @@ impl Instance {
         self.settle(said)
     }
 
-    /// Before a call that belongs to a batch.
-    pub(crate) fn open_batch(&mut self, now: Timestamp, writes: BatchWrites) {
-        let data = self.store.data_mut();
-        data.now = now;
-        data.kv.begin(now, writes);
+    /// Before a call that belongs to a batch, whose first alert was accepted at this time.
+    pub(crate) fn open_batch(&mut self, first: Timestamp, writes: BatchWrites) {
+        self.store.data_mut().kv.begin(first, writes);
     }
 
     /// After it: what the batch has written so far, and whether the call wanted to write more than a batch may.

@@ -1,6 +1,6 @@
-//! The copies of a plugin that serve. A stateless plugin that takes rules has one copy a tenant: what one tenant's rules
-//! cost or break is nobody else's, and new rules are compiled on a spare copy that takes over in one step. Every other
-//! plugin has one copy for all. Whatever has no state may be let go for its memory. Knows neither calls nor what rules say.
+//! The copies of a plugin that serve, one a tenant: what one tenant's alerts and rules cost or break is nobody else's, and
+//! new rules are compiled on a spare copy that takes over in one step. Memory is a cache: copies may be let go for it. Knows
+//! neither calls nor what rules say.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use donjon_core::TenantId;
 use donjon_core::batch::RuleSpec;
 
-use crate::convert::Description;
 use crate::instance::Instance;
 use crate::plugin::Configured;
 use crate::running::Running;
@@ -40,30 +39,8 @@ struct Lane {
     used: Used,
 }
 
-/// Who shares a copy, and whether it can be made again from what the host knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sharing {
-    /// One a tenant: without a state, and takes rules.
-    PerTenant,
-    /// One for all, without a state.
-    Stateless,
-    /// One for all, and its state is nowhere else.
-    Stateful,
-}
-
-impl Sharing {
-    fn of(description: &Description) -> Sharing {
-        match (description.stateless, description.takes_rules) {
-            (true, true) => Sharing::PerTenant,
-            (true, false) => Sharing::Stateless,
-            (false, _) => Sharing::Stateful,
-        }
-    }
-}
-
 /// All copies of one plugin, and the rules they have.
 pub(crate) struct Lanes {
-    sharing: Sharing,
     table: Arc<SharedTable>,
 }
 
@@ -74,23 +51,19 @@ struct SharedTable {
 }
 
 struct Table {
-    /// The instance that the plugin was started with.
+    /// The copy that the plugin was started with.
     first: Option<Running>,
-    lanes: HashMap<Option<TenantId>, Lane>,
+    lanes: HashMap<TenantId, Lane>,
     /// Each with the time of its last use.
     spares: BTreeMap<TenantId, (Used, Spare)>,
     configured: BTreeMap<TenantId, Configured>,
 }
 
 impl Lanes {
-    pub(crate) fn new(
-        description: &Description,
-        instance: Instance,
-        state: Option<Vec<u8>>,
-        total_memory: &Arc<TotalMemory>,
-    ) -> Lanes {
+    /// With the copy that the plugin was started with.
+    pub(crate) fn new(tenant: &TenantId, instance: Instance, total_memory: &Arc<TotalMemory>) -> Lanes {
         let table = Table {
-            first: Some(Running::new(Some(instance), state)),
+            first: Some(Running::new(tenant.clone(), Some(instance))),
             lanes: HashMap::new(),
             spares: BTreeMap::new(),
             configured: BTreeMap::new(),
@@ -99,30 +72,16 @@ impl Lanes {
             table: Mutex::new(table),
             total_memory: Arc::clone(total_memory),
         });
-        let sharing = Sharing::of(description);
-        if sharing != Sharing::Stateful {
-            let weak: Weak<SharedTable> = Arc::downgrade(&table);
-            total_memory.may_let_go(weak);
-        }
-        Lanes { sharing, table }
-    }
-
-    /// Whether tenants have copies of their own.
-    pub(crate) fn per_tenant(&self) -> bool {
-        self.sharing == Sharing::PerTenant
-    }
-
-    /// Whether a copy can be thrown away and made again.
-    pub(crate) fn is_stateless(&self) -> bool {
-        self.sharing != Sharing::Stateful
+        let weak: Weak<SharedTable> = Arc::downgrade(&table);
+        total_memory.may_let_go(weak);
+        Lanes { table }
     }
 
     /// The copy that serves a tenant.
     pub(crate) fn serving(&self, tenant: &TenantId) -> Arc<tokio::sync::Mutex<Running>> {
-        let key = self.per_tenant().then(|| tenant.clone());
         let used = self.table.total_memory.use_now();
         let mut table = self.table();
-        if let Some(lane) = table.lanes.get_mut(&key) {
+        if let Some(lane) = table.lanes.get_mut(tenant) {
             lane.used = used;
             let running = Arc::clone(&lane.running);
             if running.try_lock().is_ok_and(|running| !running.is_live()) {
@@ -131,13 +90,8 @@ impl Lanes {
             }
             return running;
         }
-        let running = table.first.take().unwrap_or_default();
-        table.put(key, running, used)
-    }
-
-    /// The copy for all tenants, if there is such a one.
-    pub(crate) fn shared(&self) -> Option<Arc<tokio::sync::Mutex<Running>>> {
-        (!self.per_tenant()).then(|| self.serving(&TenantId::from("")))
+        let running = table.first_for(tenant);
+        table.put(tenant.clone(), running, used)
     }
 
     /// A copy that does not serve, for new rules: with the tenant's older ones if there is such a one.
@@ -146,8 +100,7 @@ impl Lanes {
         match table.spares.remove(tenant) {
             Some((_, Spare::Former(running))) => *running,
             Some((_, Spare::Ready(ready))) => ready.running,
-            None if self.per_tenant() => table.first.take().unwrap_or_default(),
-            None => Running::default(),
+            None => table.first_for(tenant),
         }
     }
 
@@ -173,8 +126,8 @@ impl Lanes {
             ..ready.configured
         };
         table.configured.insert(tenant.clone(), configured.clone());
-        let former = table.lanes.remove(&Some(tenant.clone()));
-        table.put(Some(tenant.clone()), ready.running, used);
+        let former = table.lanes.remove(tenant);
+        table.put(tenant.clone(), ready.running, used);
         // In use at this moment: then it ends with that use.
         if let Some(former) = former.and_then(|lane| Arc::try_unwrap(lane.running).ok()) {
             table.keep(tenant, (former_used, Spare::Former(Box::new(former.into_inner()))));
@@ -185,11 +138,6 @@ impl Lanes {
     /// What the serving copy has for a tenant.
     pub(crate) fn configured(&self, tenant: &TenantId) -> Option<Configured> {
         self.table().configured.get(tenant).cloned()
-    }
-
-    /// The serving copy was given rules directly.
-    pub(crate) fn set_configured(&self, tenant: &TenantId, configured: Configured) {
-        self.table().configured.insert(tenant.clone(), configured);
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -253,7 +201,13 @@ impl Spare {
 }
 
 impl Table {
-    fn put(&mut self, key: Option<TenantId>, running: Running, used: Used) -> Arc<tokio::sync::Mutex<Running>> {
+    /// A copy for a tenant that has none: the one that the plugin was started with, if it is that tenant's.
+    fn first_for(&mut self, tenant: &TenantId) -> Running {
+        let first = self.first.take_if(|first| first.tenant() == tenant);
+        first.unwrap_or_else(|| Running::new(tenant.clone(), None))
+    }
+
+    fn put(&mut self, key: TenantId, running: Running, used: Used) -> Arc<tokio::sync::Mutex<Running>> {
         self.make_room();
         let running = Arc::new(tokio::sync::Mutex::new(running));
         let lane = Lane {

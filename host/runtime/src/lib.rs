@@ -17,6 +17,7 @@ mod counters;
 mod errors;
 #[doc(hidden)]
 pub mod fuzzing;
+mod given_rules;
 mod growth;
 mod guard;
 mod host;

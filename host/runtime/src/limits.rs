@@ -67,8 +67,6 @@ pub struct Limits {
     pub columns: usize,
     /// Most policies that a correlator may bring along. 1,024.
     pub policies: usize,
-    /// Largest snapshot of a plugin's state, in bytes. 16 MiB.
-    pub state_bytes: usize,
     /// Longest key of a plugin's own data, in bytes. 512.
     pub kv_key_bytes: usize,
     /// Longest value of a plugin's own data, in bytes. 64 KiB.
@@ -137,7 +135,6 @@ impl Default for Limits {
             path_bytes: 256,
             columns: 1_024,
             policies: 1_024,
-            state_bytes: 16 << 20,
             kv_key_bytes: 512,
             kv_value_bytes: 64 << 10,
             kv_scan_entries: 1_000,

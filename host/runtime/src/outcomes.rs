@@ -21,6 +21,8 @@ pub struct CorrelateOutcome {
     pub kv_writes: Vec<KvWrite>,
     /// Parts of the answer that were out of range or over a limit.
     pub dropped: u64,
+    /// Parts of the answer about a rule or policy that is not its own.
+    pub foreign: u64,
 }
 
 /// What an enricher made of a batch.

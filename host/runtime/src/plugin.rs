@@ -8,14 +8,13 @@ use std::time::Instant;
 use donjon_core::TenantId;
 use donjon_core::batch::{Batch, Column, KvWrite, RuleReport, RuleSpec, Wants};
 
-use crate::answers::{self, Shape};
+use crate::answers::Checked;
 use crate::calls::PluginCalls;
 use crate::columns;
 use crate::compiled::{Compiled, Role};
-use crate::convert::{self, Description};
+use crate::convert::Description;
 use crate::counters::{Counters, PluginCounters};
 use crate::errors::CallError;
-use crate::guard::Budget;
 use crate::instance::{Blueprint, Instance};
 use crate::judge::{Judged, Patience, Trouble, judge};
 use crate::kv::as_list;
@@ -61,8 +60,8 @@ pub(crate) struct Started {
     pub(crate) description: Description,
     pub(crate) unused_grants: Vec<String>,
     pub(crate) blueprint: Blueprint,
+    pub(crate) tenant: TenantId,
     pub(crate) instance: Instance,
-    pub(crate) state: Option<Vec<u8>>,
 }
 
 impl Plugin {
@@ -73,10 +72,10 @@ impl Plugin {
             description,
             unused_grants,
             blueprint,
+            tenant,
             instance,
-            state,
         } = started;
-        let lanes = Lanes::new(&description, instance, state, blueprint.total_memory());
+        let lanes = Lanes::new(&tenant, instance, blueprint.total_memory());
         let required = AtomicBool::new(description.takes_rules);
         Plugin {
             name,
@@ -182,31 +181,28 @@ impl Plugin {
         self.lanes.configured(tenant)
     }
 
-    /// Tries the rules of a tenant on a copy that does not serve, and keeps that copy where it may take over: the same
-    /// rules given to [`Plugin::configure`] are then in force at once. Takes as long as compiling them does.
+    /// Tries the rules of a tenant on a copy that does not serve, and keeps that copy: the same rules given to
+    /// [`Plugin::configure`] are then in force at once. Takes as long as compiling them does.
     ///
     /// # Errors
     /// It is no correlator, it refused, or it broke. What serves is as it was.
     pub async fn prepare(&self, tenant: &TenantId, rules: &[RuleSpec]) -> Result<Arc<[RuleReport]>, CallError> {
         let mut running = self.lanes.spare(tenant);
-        let had_rules = !running.lessons.rules.is_empty();
-        let mut said = self.configure_on(&mut running, tenant, rules).await;
+        let had_rules = !running.rules().is_empty();
+        let mut said = self.configure_on(&mut running, rules).await;
         if had_rules && said.as_ref().is_err_and(|error| !error.spares_instance()) {
             // What broke it may be left from the rules before.
-            running = Running::default();
-            said = self.configure_on(&mut running, tenant, rules).await;
+            running = Running::new(tenant.clone(), None);
+            said = self.configure_on(&mut running, rules).await;
         }
         let configured = said?;
         let reports = Arc::clone(&configured.reports);
-        if self.lanes.per_tenant() {
-            let rules = rules.to_vec();
-            let ready = Ready {
-                running,
-                rules,
-                configured,
-            };
-            self.lanes.keep_ready(tenant, ready);
-        }
+        let ready = Ready {
+            running,
+            rules: rules.to_vec(),
+            configured,
+        };
+        self.lanes.keep_ready(tenant, ready);
         Ok(reports)
     }
 
@@ -223,37 +219,21 @@ impl Plugin {
         if let Some(known) = self.configured(tenant).filter(|known| known.version == rules_version) {
             return Ok(known);
         }
-        if self.lanes.per_tenant() {
-            if let Some(configured) = self.lanes.take_over(tenant, rules_version, rules) {
-                return Ok(configured);
-            }
-            self.prepare(tenant, rules).await?;
-            let taken = self.lanes.take_over(tenant, rules_version, rules);
-            return taken.ok_or_else(|| {
-                CallError::refused("other rules came in between, or its memory was needed; give them again")
-            });
+        if let Some(configured) = self.lanes.take_over(tenant, rules_version, rules) {
+            return Ok(configured);
         }
-        let running = self.lanes.serving(tenant);
-        let mut running = running.lock().await;
-        let configured = Configured {
-            version: rules_version,
-            ..self.configure_on(&mut running, tenant, rules).await?
-        };
-        self.lanes.set_configured(tenant, configured.clone());
-        Ok(configured)
+        self.prepare(tenant, rules).await?;
+        let taken = self.lanes.take_over(tenant, rules_version, rules);
+        taken
+            .ok_or_else(|| CallError::refused("other rules came in between, or its memory was needed; give them again"))
     }
 
-    async fn configure_on(
-        &self,
-        running: &mut Running,
-        tenant: &TenantId,
-        rules: &[RuleSpec],
-    ) -> Result<Configured, CallError> {
+    async fn configure_on(&self, running: &mut Running, rules: &[RuleSpec]) -> Result<Configured, CallError> {
         let begun = Instant::now();
-        let said = running.configure(&self.blueprint, tenant, convert::rules(rules)).await;
+        let said = running.configure(&self.blueprint, rules).await;
         self.counters
-            .count_configure(begun.elapsed(), said.as_ref().err(), tenant);
-        let mut reports = convert::reports(said?, rules, self.blueprint.limits());
+            .count_configure(begun.elapsed(), said.as_ref().err(), running.tenant());
+        let mut reports = said?;
         let columns = columns::of_rules(self.wants(), &mut reports);
         Ok(Configured {
             version: 0,
@@ -264,7 +244,7 @@ impl Plugin {
 
     /// Judges a batch. Never fails as a whole: what goes wrong is said alert by alert.
     pub async fn correlate(&self, batch: Batch) -> CorrelateOutcome {
-        let (judged, shape, (kv_writes, wrote_too_much)) = self.judge::<Correlating>(batch).await;
+        let (judged, (kv_writes, wrote_too_much)) = self.judge::<Correlating>(batch).await;
         let mut outcome = CorrelateOutcome {
             failed: judged.failed,
             may_pass: judged.trouble.may_pass,
@@ -272,20 +252,18 @@ impl Plugin {
             kv_writes,
             ..CorrelateOutcome::default()
         };
-        for (start, (len, said)) in judged.answers {
-            let shape = Shape { alerts: len, ..shape };
-            let checked = answers::findings(said, shape, self.blueprint.limits());
+        for (start, checked) in judged.answers {
             outcome.dropped += checked.dropped;
+            outcome.foreign += checked.foreign;
             outcome.refused.extend(moved(checked.refused, start));
-            outcome
-                .findings
+            let findings = &mut outcome.findings;
+            findings
                 .verdicts
                 .extend(checked.said.verdicts.into_iter().map(|mut verdict| {
                     verdict.alert += start;
                     verdict
                 }));
-            outcome
-                .findings
+            findings
                 .failures
                 .extend(checked.said.failures.into_iter().map(|mut failure| {
                     failure.alert += start;
@@ -298,7 +276,7 @@ impl Plugin {
 
     /// Asks for changes to a batch. Never fails as a whole: what goes wrong is said alert by alert.
     pub async fn enrich(&self, batch: Batch) -> EnrichOutcome {
-        let (judged, shape, (kv_writes, wrote_too_much)) = self.judge::<Enriching>(batch).await;
+        let (judged, (kv_writes, wrote_too_much)) = self.judge::<Enriching>(batch).await;
         let mut outcome = EnrichOutcome {
             failed: judged.failed,
             may_pass: judged.trouble.may_pass,
@@ -306,9 +284,7 @@ impl Plugin {
             kv_writes,
             ..EnrichOutcome::default()
         };
-        for (start, (len, said)) in judged.answers {
-            let shape = Shape { alerts: len, ..shape };
-            let checked = answers::patches(said, shape, self.blueprint.limits());
+        for (start, checked) in judged.answers {
             outcome.dropped += checked.dropped;
             outcome.refused.extend(moved(checked.refused, start));
             outcome.patches.extend(checked.said.into_iter().map(|mut patch| {
@@ -320,18 +296,15 @@ impl Plugin {
         outcome
     }
 
-    async fn judge<R: RoleCall>(&self, batch: Batch) -> (Judged<(usize, R::Said)>, Shape, (Vec<KvWrite>, bool)) {
-        let shape = Shape {
-            alerts: batch.len(),
-            columns: batch.columns.len(),
-        };
+    async fn judge<R: RoleCall>(&self, batch: Batch) -> (Judged<Checked<R::Said>>, (Vec<KvWrite>, bool)) {
+        let alerts = batch.len();
         let lane = self.lanes.serving(&batch.tenant);
         let mut running = lane.lock().await;
         // What alerts wait for is asked whenever the line asks, which waits itself: left alone, it could not show either
         // that it judges other alerts, and a `retry` for one of them would hold the line without end.
         let patience = self.patience();
         if patience == Patience::Short && running.strikes.is_pausing(Instant::now()) {
-            let failed = (0..shape.alerts).map(|alert| (alert, BACKING_OFF.to_owned())).collect();
+            let failed = (0..alerts).map(|alert| (alert, BACKING_OFF.to_owned())).collect();
             return (
                 Judged {
                     answers: Vec::new(),
@@ -341,27 +314,24 @@ impl Plugin {
                         ..Trouble::default()
                     },
                 },
-                shape,
                 (Vec::new(), false),
             );
         }
         let limits = self.blueprint.limits();
         let mut session = Session::<R>::new(
-            (&self.blueprint, patience),
+            (&self.blueprint, &self.description.policies, patience),
             (&self.counters, &self.pace),
             &mut running,
-            convert::batch(batch),
+            batch,
         );
-        let judged = judge(&mut session, shape.alerts, limits, patience).await;
+        let judged = judge(&mut session, alerts, limits, patience).await;
         let (writes, wrote_too_much) = session.into_writes();
         // Several alerts are asked about again, fewer at a time: that they were too many is not held against the plugin.
-        if shape.alerts > 0 && !(wrote_too_much && shape.alerts > 1) {
+        if alerts > 0 && !(wrote_too_much && alerts > 1) {
             running.strikes.count(&judged.trouble, Instant::now(), limits, patience);
         }
-        if self.lanes.is_stateless() {
-            replace_if_grown(&lane, &mut running, &self.blueprint, &self.counters);
-        }
-        (judged, shape, (as_list(writes), wrote_too_much))
+        replace_if_grown(&lane, &mut running, &self.blueprint, &self.counters);
+        (judged, (as_list(writes), wrote_too_much))
     }
 
     fn patience(&self) -> Patience {
@@ -369,40 +339,6 @@ impl Plugin {
             true => Patience::Long,
             false => Patience::Short,
         }
-    }
-
-    /// Its state, to hand to the next version. None if it has none or cannot tell.
-    pub async fn snapshot(&self) -> Option<Vec<u8>> {
-        let shared = self.lanes.shared()?;
-        let mut running = shared.lock().await;
-        let limits = self.blueprint.limits();
-        let Some(instance) = running.live_instance() else {
-            return running.lessons.state.clone();
-        };
-        let begun = Instant::now();
-        let said = match instance.snapshot(Budget::start(limits)).await {
-            Ok(state) if state.len() > limits.state_bytes => Err(CallError::refused(format!(
-                "its state is over the limit of {} bytes",
-                limits.state_bytes
-            ))),
-            said => said,
-        };
-        // The state is that of all tenants: what is said about it is nobody's to read, but the operator's.
-        let shown = said
-            .is_err()
-            .then(|| CallError::refused("cannot hand over its state; why is in the log"));
-        self.counters.count(begun.elapsed(), shown.as_ref(), None);
-        match said {
-            Ok(state) => running.lessons.state = Some(state).filter(|state| !state.is_empty()),
-            Err(error) => {
-                tracing::warn!(plugin = %self.name, "cannot take the state of the plugin: {error}");
-                if !error.spares_instance() {
-                    running.drop_instance();
-                }
-                return None;
-            }
-        }
-        running.lessons.state.clone()
     }
 
     fn report_dropped(&self, dropped: u64) {

@@ -1,28 +1,27 @@
 //! What the calls of a plugin change: its instance, and what the next instance has to be told. A trap or time-out throws
 //! the instance away; the next one comes from `spare.rs`. One that grew serves on until a smaller one is there.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use donjon_core::TenantId;
+use donjon_core::batch::{RuleReport, RuleSpec};
 use tokio::sync::Mutex;
 
-use crate::bindings::correlator::exports::donjon::plugin::correlation::RuleReport;
-use crate::convert::WitRule;
+use crate::convert::Reports;
 use crate::counters::Counters;
 use crate::errors::{CallError, StartStep};
+use crate::given_rules::GivenRules;
 use crate::growth::Growth;
 use crate::guard::Budget;
 use crate::instance::{Blueprint, Instance};
 use crate::judge::Strikes;
-use crate::spare::{self, Lessons, Spare};
+use crate::spare::{self, Lessons, RestartPatience, Spare};
 
 /// By this part of its limit a copy may grow before it is thought of making it again.
 const GROWN_PART: usize = 8;
 
 /// What calls change.
-#[derive(Default)]
 pub(crate) struct Running {
     /// None after a trap or time-out, and after it was let go.
     instance: Option<Instance>,
@@ -38,31 +37,34 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn new(instance: Option<Instance>, state: Option<Vec<u8>>) -> Running {
-        let lessons = Lessons {
-            state,
-            ..Lessons::default()
-        };
+    pub(crate) fn new(tenant: TenantId, instance: Option<Instance>) -> Running {
         Running {
             instance,
-            lessons,
-            ..Running::default()
+            lessons: Lessons {
+                tenant,
+                rules: Arc::default(),
+            },
+            spare: Spare::default(),
+            at_rest: 0,
+            growth: Growth::default(),
+            replacing: Weak::default(),
+            strikes: Strikes::default(),
         }
+    }
+
+    /// Whose alerts it sees.
+    pub(crate) fn tenant(&self) -> &TenantId {
+        &self.lessons.tenant
+    }
+
+    /// The rules that it was given.
+    pub(crate) fn rules(&self) -> &Arc<GivenRules> {
+        &self.lessons.rules
     }
 
     /// Whether it has an instance at the moment.
     pub(crate) fn is_live(&self) -> bool {
         self.instance.is_some()
-    }
-
-    /// The instance, if there is one at the moment.
-    pub(crate) fn live_instance(&mut self) -> Option<&mut Instance> {
-        self.instance.as_mut()
-    }
-
-    /// Throws the instance away; what comes next is made when it is needed.
-    pub(crate) fn drop_instance(&mut self) {
-        self.instance = None;
     }
 
     fn install(&mut self, instance: Instance) -> &mut Instance {
@@ -88,7 +90,7 @@ impl Running {
 
     /// Lets this instance serve in place of a larger one, unless that broke or was given other rules meanwhile; answers
     /// the bytes that this gave back.
-    fn replace_with(&mut self, made: Instance, rules: &Arc<BTreeMap<TenantId, Vec<WitRule>>>) -> Option<usize> {
+    fn replace_with(&mut self, made: Instance, rules: &Arc<GivenRules>) -> Option<usize> {
         let larger = self.instance.as_ref()?.memory_bytes();
         let given_back = larger.checked_sub(made.memory_bytes()).filter(|bytes| *bytes > 0)?;
         Arc::ptr_eq(&self.lessons.rules, rules).then(|| {
@@ -117,11 +119,12 @@ impl Running {
         self.spare.needed(blueprint, &self.lessons, error);
     }
 
-    /// The instance, or the next one as soon as it is there; one that broke is waited for no longer than `patience`.
+    /// The instance with its rules, or the next one as soon as it is there; one that broke is waited for no longer than
+    /// `patience`.
     pub(crate) async fn instance(
         &mut self,
         blueprint: &Arc<Blueprint>,
-        patience: Duration,
+        patience: RestartPatience,
     ) -> Result<&mut Instance, CallError> {
         if self.instance.is_none() {
             let next = self.spare.take(blueprint, &self.lessons, patience).await?;
@@ -130,51 +133,38 @@ impl Running {
         self.instance.as_mut().ok_or_else(no_instance)
     }
 
-    /// The instance, or the next one, that has the rules of a tenant.
-    pub(crate) async fn instance_for(
-        &mut self,
-        tenant: &TenantId,
-        blueprint: &Arc<Blueprint>,
-        patience: Duration,
-    ) -> Result<&mut Instance, CallError> {
-        self.instance(blueprint, patience).await?;
-        let instance = self.instance.as_mut().ok_or_else(no_instance)?;
-        let rules = self.lessons.rules.get(tenant);
-        // Only after it refused newer ones.
-        if let Some(rules) = rules.filter(|_| !instance.ready.contains(tenant)) {
-            let said = instance
-                .configure(tenant.as_str(), rules, Budget::configure(blueprint.limits()))
-                .await;
-            said.map_err(|e| CallError::Restart {
-                step: StartStep::Configure,
-                cause: e.to_string(),
-            })?;
-            instance.ready.insert(tenant.clone());
-        }
-        Ok(instance)
-    }
-
-    /// Gives the instance, or a new one, the rules of a tenant. If it fails, the next instance is given those before.
+    /// Gives the instance, or a new one, other rules. If it fails, the next instance is given those before.
     pub(crate) async fn configure(
         &mut self,
         blueprint: &Arc<Blueprint>,
-        tenant: &TenantId,
-        rules: Vec<WitRule>,
+        rules: &[RuleSpec],
     ) -> Result<Vec<RuleReport>, CallError> {
-        let budget = Budget::configure(blueprint.limits());
-        let instance = self.instance(blueprint, budget.wall).await?;
-        let said = instance.configure(tenant.as_str(), &rules, budget).await;
-        match &said {
-            Ok(_) => {
-                instance.ready.insert(tenant.clone());
-                Arc::make_mut(&mut self.lessons.rules).insert(tenant.clone(), rules);
+        let limits = Arc::clone(blueprint.limits());
+        let budget = Budget::configure(&limits);
+        let Some(change) = self.lessons.rules.change_to(rules) else {
+            return Err(CallError::refused(
+                "too many changes of rules for one copy; load the plugin again",
+            ));
+        };
+        let instance = self.instance(blueprint, RestartPatience::of_rules(&limits)).await?;
+        match instance.configure(&change.changed, &change.in_force, budget).await {
+            Ok(said) => {
+                let mut said = Reports::new(said);
+                let (rules, reports) = change.done(|handle, rule| said.take(handle, rule, &limits));
+                self.lessons.rules = Arc::new(rules);
                 self.spare.renew(blueprint, &self.lessons);
+                Ok(reports)
             }
-            // The instance may have forgotten the rules it had: the next batch gives them to it again.
-            Err(error) if error.spares_instance() => drop(instance.ready.remove(tenant)),
-            Err(error) => self.lose(blueprint, &error.clone()),
+            // It may have taken half of the rules: the next instance is given those before.
+            Err(error) if error.spares_instance() => {
+                self.instance = None;
+                Err(error)
+            }
+            Err(error) => {
+                self.lose(blueprint, &error);
+                Err(error)
+            }
         }
-        said
     }
 }
 

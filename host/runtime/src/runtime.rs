@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use donjon_core::TenantId;
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine};
@@ -11,8 +12,8 @@ use wasmtime::{Config, Engine};
 use crate::capabilities::Plan;
 use crate::compile_cache::CompileCache;
 use crate::compiled::{Compiled, Examined, examine};
-use crate::convert;
-use crate::errors::{LoadError, RuntimeError, StartStep};
+use crate::convert::{self, Said};
+use crate::errors::{CallError, LoadError, RuntimeError, StartStep};
 use crate::guard::Budget;
 use crate::host::PluginConfig;
 use crate::instance::{Blueprint, Surroundings};
@@ -50,8 +51,8 @@ pub struct StartOptions {
     pub grants: Vec<String>,
     /// Its configuration.
     pub config: PluginConfig,
-    /// The state of the one before.
-    pub previous_state: Option<Vec<u8>>,
+    /// The first tenant: whether it starts is found out with an instance for this one.
+    pub tenant: TenantId,
     /// Its committed data.
     pub kv: Arc<dyn KvRead>,
 }
@@ -174,8 +175,7 @@ impl Runtime {
         Ok(component)
     }
 
-    /// Starts a plugin: links what is granted, instantiates it, asks it what it is, configures it and hands it the state
-    /// of the one before.
+    /// Starts a plugin: links what is granted, instantiates it, asks it what it is and configures it.
     ///
     /// # Errors
     /// Something it imports is not granted or does not exist, or one of these calls fails.
@@ -185,7 +185,7 @@ impl Runtime {
             compiled,
             grants,
             config,
-            previous_state,
+            tenant,
             kv,
         } = options;
         let name: Arc<str> = Arc::from(name);
@@ -198,18 +198,22 @@ impl Runtime {
             ticker: Arc::clone(&self.ticker),
         };
         let blueprint = Blueprint::new(Arc::clone(&name), &compiled, &plan, given)?;
-        let mut instance = blueprint.instantiate().await.map_err(|cause| LoadError::Start {
-            step: StartStep::Instantiate,
-            cause,
-        })?;
+        let failed = |step: StartStep| move |cause: CallError| LoadError::Start { step, cause };
+        let instance = blueprint.instantiate(&tenant).await;
+        let mut instance = instance.map_err(failed(StartStep::Instantiate))?;
         let said = instance.describe(Budget::start(&self.limits)).await;
-        let description = said.map_err(|cause| LoadError::Start {
-            step: StartStep::Describe,
-            cause,
-        })?;
-        let description = convert::description(description, &self.limits)?;
-        let set_up = blueprint.set_up(&mut instance, previous_state.as_deref()).await;
-        set_up.map_err(|(step, cause)| LoadError::Start { step, cause })?;
+        let description = said.map_err(failed(StartStep::Describe))?;
+        let begun = blueprint.set_up(&mut instance, &tenant).await;
+        begun.map_err(failed(StartStep::Init))?;
+        let of_role = blueprint.ask(&mut instance).await;
+        let of_role = of_role.map_err(|(step, cause)| LoadError::Start { step, cause })?;
+        let said = Said {
+            description,
+            wants: of_role.wants,
+            rule_kinds: of_role.rule_kinds,
+            policies: of_role.policies,
+        };
+        let description = convert::description(said, &self.limits)?;
         let unused_grants = plan.unused;
         Ok(Plugin::new(Started {
             name,
@@ -217,8 +221,8 @@ impl Runtime {
             description,
             unused_grants,
             blueprint,
+            tenant,
             instance,
-            state: previous_state,
         }))
     }
 }

@@ -5,13 +5,13 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use donjon_core::{TenantId, Timestamp};
+use donjon_core::Timestamp;
+use donjon_core::batch::{Batch, Findings, Patch};
 
-use crate::bindings::correlator::exports::donjon::plugin::correlation::Findings;
-use crate::bindings::enricher::exports::donjon::plugin::enrichment::Patch;
-use crate::convert::{self, WitBatch};
+use crate::answers::{self, Asked, Checked};
+use crate::convert::{self, Policy, WitBatch};
 use crate::counters::Counters;
 use crate::errors::CallError;
 use crate::guard::Budget;
@@ -20,16 +20,18 @@ use crate::judge::{JudgeCall, Patience};
 use crate::kv::BatchWrites;
 use crate::pace::Pace;
 use crate::running::Running;
+use crate::spare::RestartPatience;
 
 /// The call of a role that judges batches.
 pub(crate) trait RoleCall {
     type Said: Send;
 
+    /// Calls it, and checks what it says before anybody believes it.
     fn run<'a>(
         instance: &'a mut Instance,
-        batch: &'a WitBatch,
+        asked: Asked<'a>,
         budget: Budget,
-    ) -> impl Future<Output = Result<Self::Said, CallError>> + Send + 'a;
+    ) -> impl Future<Output = Result<Checked<Self::Said>, CallError>> + Send + 'a;
 }
 
 pub(crate) struct Correlating;
@@ -37,8 +39,9 @@ pub(crate) struct Correlating;
 impl RoleCall for Correlating {
     type Said = Findings;
 
-    async fn run(instance: &mut Instance, batch: &WitBatch, budget: Budget) -> Result<Findings, CallError> {
-        instance.correlate(batch, budget).await
+    async fn run(instance: &mut Instance, asked: Asked<'_>, budget: Budget) -> Result<Checked<Findings>, CallError> {
+        let said = instance.correlate(asked.batch, budget).await?;
+        answers::findings(said, &asked).map_err(|why| CallError::Malformed(why.to_string()))
     }
 }
 
@@ -47,19 +50,20 @@ pub(crate) struct Enriching;
 impl RoleCall for Enriching {
     type Said = Vec<Patch>;
 
-    async fn run(instance: &mut Instance, batch: &WitBatch, budget: Budget) -> Result<Vec<Patch>, CallError> {
-        instance.enrich(batch, budget).await
+    async fn run(instance: &mut Instance, asked: Asked<'_>, budget: Budget) -> Result<Checked<Vec<Patch>>, CallError> {
+        let said = instance.enrich(asked.batch, budget).await?;
+        Ok(answers::patches(said, asked.batch.seqs.len(), asked.limits))
     }
 }
 
 pub(crate) struct Session<'a, R> {
     blueprint: &'a Arc<Blueprint>,
-    /// How long the next instance is waited for where one broke.
-    restart_wait: Duration,
+    /// How long the next instance is waited for.
+    patience: RestartPatience,
+    policies: &'a [Policy],
     counters: &'a Counters,
     pace: &'a Pace,
     running: &'a mut Running,
-    tenant: TenantId,
     batch: WitBatch,
     writes: BatchWrites,
     wrote_too_much: bool,
@@ -68,23 +72,19 @@ pub(crate) struct Session<'a, R> {
 
 impl<'a, R: RoleCall> Session<'a, R> {
     pub(crate) fn new(
-        (blueprint, patience): (&'a Arc<Blueprint>, Patience),
+        (blueprint, policies, patience): (&'a Arc<Blueprint>, &'a [Policy], Patience),
         (counters, pace): (&'a Counters, &'a Pace),
         running: &'a mut Running,
-        batch: WitBatch,
+        batch: Batch,
     ) -> Self {
-        let tenant = convert::tenant(&batch);
         Session {
             blueprint,
-            restart_wait: match patience {
-                Patience::Long => blueprint.limits().making_wall(),
-                Patience::Short => blueprint.limits().restart_wait,
-            },
+            patience: RestartPatience::of_alerts(patience == Patience::Long, blueprint.limits()),
+            policies,
             counters,
             pace,
             running,
-            tenant,
-            batch,
+            batch: convert::batch(batch),
             writes: BatchWrites::new(),
             wrote_too_much: false,
             role: PhantomData,
@@ -97,17 +97,21 @@ impl<'a, R: RoleCall> Session<'a, R> {
         (self.writes, self.wrote_too_much)
     }
 
-    async fn attempt(&mut self, range: Range<usize>) -> Result<(usize, R::Said), CallError> {
-        let (part, whole) = (range.len(), self.batch.keys.len());
-        let instance = self
-            .running
-            .instance_for(&self.tenant, self.blueprint, self.restart_wait)
-            .await?;
-        let sliced = (part < whole).then(|| convert::slice(&self.batch, range));
-        let batch = sliced.as_ref().unwrap_or(&self.batch);
-        instance.open_batch(Timestamp(batch.now), std::mem::take(&mut self.writes));
+    async fn attempt(&mut self, range: Range<usize>) -> Result<Checked<R::Said>, CallError> {
+        let (part, whole) = (range.len(), self.batch.seqs.len());
+        let rules = Arc::clone(self.running.rules());
+        let sliced = (part < whole).then(|| convert::slice(&self.batch, self.running.tenant(), range));
+        let instance = self.running.instance(self.blueprint, self.patience).await?;
+        let asked = Asked {
+            batch: sliced.as_ref().unwrap_or(&self.batch),
+            rules: &rules,
+            policies: self.policies,
+            limits: self.blueprint.limits(),
+        };
+        let first = Timestamp(asked.batch.accepted.first().copied().unwrap_or(0));
+        instance.open_batch(first, std::mem::take(&mut self.writes));
         let begun = Instant::now();
-        let said = R::run(instance, batch, Budget::judge(self.blueprint.limits())).await;
+        let said = R::run(instance, asked, Budget::judge(self.blueprint.limits())).await;
         match &said {
             Ok(_) => self.pace.took(part, begun.elapsed()),
             Err(error) if error.is_time_out() => self.pace.timed_out(part),
@@ -116,18 +120,18 @@ impl<'a, R: RoleCall> Session<'a, R> {
         let (writes, refused_by_batch) = instance.close_batch(said.is_ok());
         self.writes = writes;
         self.wrote_too_much |= refused_by_batch;
-        said.map(|said| (part, said))
+        said
     }
 }
 
 impl<R: RoleCall> JudgeCall for Session<'_, R> {
-    type Answer = (usize, R::Said);
+    type Answer = Checked<R::Said>;
 
     async fn call(&mut self, range: Range<usize>) -> Result<Self::Answer, CallError> {
         let begun = Instant::now();
         let said = self.attempt(range).await;
         self.counters
-            .count(begun.elapsed(), said.as_ref().err(), Some(&self.tenant));
+            .count(begun.elapsed(), said.as_ref().err(), Some(self.running.tenant()));
         if let Err(error) = &said
             && !error.spares_instance()
         {

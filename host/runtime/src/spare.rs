@@ -2,24 +2,57 @@
 //! break costs the exchange of a pointer. A plugin that never broke has no spare: it would only take memory. Whoever needs
 //! a copy waits for it no longer than may be, whatever it is waited for. Knows no calls with alerts.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use donjon_core::TenantId;
 use tokio::task::JoinHandle;
 
-use crate::convert::WitRule;
 use crate::errors::{CallError, StartStep};
+use crate::given_rules::GivenRules;
 use crate::guard::Budget;
 use crate::instance::{Blueprint, Instance};
+use crate::limits::Limits;
 
 /// What every new copy has to be told.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Lessons {
-    /// The newest state that is known.
-    pub(crate) state: Option<Vec<u8>>,
-    pub(crate) rules: Arc<BTreeMap<TenantId, Vec<WitRule>>>,
+    pub(crate) tenant: TenantId,
+    pub(crate) rules: Arc<GivenRules>,
+}
+
+/// How long a copy is waited for that is not there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestartPatience {
+    /// Where one broke.
+    pub(crate) broken: Duration,
+    /// Where nothing broke: it is the first of its tenant, or was let go for its memory. Its plugin is not to blame.
+    pub(crate) new: Duration,
+}
+
+impl RestartPatience {
+    /// What alerts wait for is waited for as long as making it may take; nothing else is missed for longer than a call of
+    /// it may take.
+    pub(crate) fn of_alerts(is_required: bool, limits: &Limits) -> RestartPatience {
+        match is_required {
+            true => RestartPatience {
+                broken: limits.making_wall(),
+                new: limits.making_wall(),
+            },
+            false => RestartPatience {
+                broken: limits.restart_wait,
+                new: limits.call_wall,
+            },
+        }
+    }
+
+    /// Rules are tried beside what serves.
+    pub(crate) fn of_rules(limits: &Limits) -> RestartPatience {
+        RestartPatience {
+            broken: limits.configure_wall,
+            new: limits.making_wall(),
+        }
+    }
 }
 
 /// The copy after the one that serves.
@@ -53,13 +86,11 @@ impl Spare {
         &mut self,
         blueprint: &Arc<Blueprint>,
         lessons: &Lessons,
-        patience: Duration,
+        patience: RestartPatience,
     ) -> Result<Instance, CallError> {
-        // One that nothing broke is only new, or was let go for its memory: its plugin is not to blame, and is not missed
-        // for it as long as making a copy may take.
         let wait = match self.broken_by {
-            Some(_) => patience,
-            None => blueprint.limits().making_wall(),
+            Some(_) => patience.broken,
+            None => patience.new,
         };
         let was_under_way = self.making.is_some();
         let attempt = async {
@@ -120,25 +151,24 @@ impl Spare {
     }
 }
 
-/// A new copy that knows its configuration, its state and all rules.
+/// A new copy that knows its tenant, its configuration and its rules.
 pub(crate) async fn make(blueprint: Arc<Blueprint>, lessons: Lessons) -> Result<Instance, CallError> {
     let restart = |step: StartStep, error: CallError| CallError::Restart {
         step,
         cause: error.to_string(),
     };
-    let begun = match blueprint.begin(lessons.state.as_deref()).await {
-        Err((StartStep::Restore, error)) => {
-            tracing::warn!("a plugin does not take its own state back and starts without it: {error}");
-            blueprint.begin(None).await
-        }
-        begun => begun,
-    };
-    let mut instance = begun.map_err(|(step, error)| restart(step, error))?;
-    for (tenant, rules) in lessons.rules.iter() {
-        let budget = Budget::configure(blueprint.limits());
-        let said = instance.configure(tenant.as_str(), rules, budget).await;
+    let mut instance = blueprint
+        .instantiate(&lessons.tenant)
+        .await
+        .map_err(|error| restart(StartStep::Instantiate, error))?;
+    let begun = blueprint.set_up(&mut instance, &lessons.tenant).await;
+    begun.map_err(|error| restart(StartStep::Init, error))?;
+    if !lessons.rules.is_empty() {
+        let (rules, in_force) = lessons.rules.all();
+        let said = instance
+            .configure(&rules, &in_force, Budget::configure(blueprint.limits()))
+            .await;
         said.map_err(|error| restart(StartStep::Configure, error))?;
-        instance.ready.insert(tenant.clone());
     }
     Ok(instance)
 }

@@ -82,6 +82,7 @@ impl PluginDirectory {
         let loader = ComponentLoader {
             runtime,
             kv,
+            tenant: options.tenant.clone(),
             preconfigure,
             before_serving,
             set: Arc::clone(&set),

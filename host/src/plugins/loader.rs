@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use donjon_core::TenantId;
 use donjon_core::value::split_path;
 use donjon_runtime::{Compiled, KvRead, LoadError, Plugin, PluginSet, Role, Runtime, StartOptions};
 use serde_json::Value;
@@ -53,6 +54,8 @@ pub trait Loader: Send + Sync + 'static {
 pub struct ComponentLoader {
     pub runtime: Arc<Runtime>,
     pub kv: Arc<dyn KvRead>,
+    /// The tenant whose copy shows whether a file starts.
+    pub tenant: TenantId,
     pub preconfigure: Preconfigure,
     pub before_serving: BeforeServing,
     pub set: Arc<ArcSwap<PluginSet>>,
@@ -131,16 +134,12 @@ impl Loader for ComponentLoader {
     ) -> Result<Arc<Plugin>, Refusal> {
         let compiled = self.compile(&name, &config.grants, bytes).await?;
         reached(PluginState::Compiled);
-        let previous_state = match &old {
-            Some(old) if !old.description().stateless && old.role() == compiled.role => old.snapshot().await,
-            _ => None,
-        };
         let options = StartOptions {
             name,
             compiled,
             grants: config.grants,
             config: runtime_config(config.config),
-            previous_state,
+            tenant: self.tenant.clone(),
             kv: Arc::clone(&self.kv),
         };
         let plugin = Arc::new(self.runtime.start(options).await.map_err(refused)?);

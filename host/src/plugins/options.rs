@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use donjon_core::TenantId;
 use donjon_runtime::Plugin;
 
 use super::unit::Refusal;
@@ -16,6 +17,8 @@ use super::unit::Refusal;
 pub struct PluginOptions {
     /// The directory.
     pub dir: PathBuf,
+    /// The first tenant: each file is started for it, to see whether it starts.
+    pub tenant: TenantId,
     /// Settings of single plugins by name; a plugin without any gets the defaults.
     pub per_plugin: HashMap<String, PluginConfig>,
     /// A file is read once it has not changed for so long; usually 300 ms.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use donjon_core::TenantId;
 use donjon_core::batch::RuleSpec;
 use donjon_core::settle::RuleBook;
 use donjon_core::state::{StateError, StateView};
@@ -15,7 +16,8 @@ use donjon_runtime::{Limits, Plugin, PluginSet, Role, Runtime, RuntimeError, Run
 use donjon_store::{DataDir, StateReader};
 use tokio::sync::watch;
 
-use crate::config::{self, Config};
+use crate::config::{self, AuthMode, Config};
+use crate::http::auth::SINGLE_TENANT;
 use crate::line::{LineStatus, Policy, Remembered, evaluates_rules, missing_text};
 use crate::plugin_kv::{PendingKv, PluginKv};
 use crate::plugins::{
@@ -109,6 +111,7 @@ pub async fn start(
     let at_start = policies(config);
     let options = PluginOptions {
         dir: plugin_dir.clone(),
+        tenant: first_tenant(config),
         per_plugin: all_settings(config),
         settle: Duration::from_millis(config.plugin_host.settle_ms),
         rescan: Duration::from_secs(config.plugin_host.rescan_seconds),
@@ -260,6 +263,16 @@ async fn reload_on_hangup(reloader: Reloader) {
         tracing::info!("SIGHUP: reading the settings of plugins and the plugin directory anew");
         let _ = reloader.reload().await;
     }
+}
+
+/// Of several tenants, that of the first key.
+fn first_tenant(config: &Config) -> TenantId {
+    let key = config
+        .auth
+        .keys
+        .first()
+        .filter(|_| config.auth.mode == AuthMode::ApiKey);
+    TenantId::from(key.map_or(SINGLE_TENANT, |key| key.tenant.as_str()))
 }
 
 fn all_settings(config: &Config) -> HashMap<String, PluginConfig> {

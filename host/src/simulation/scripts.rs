@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use donjon_core::TenantId;
 use donjon_core::batch::{
-    AcceptedRule, Batch, Change, Column, Findings, KvValue, KvWrite, OnMissingGroup, Patch, RuleFailure, RuleReport,
-    RuleSpec, Scalar, Verdict, Wants,
+    AcceptedRule, Batch, Cell, Change, Column, Findings, KvValue, KvWrite, OnMissingGroup, Patch, RuleFailure,
+    RuleReport, RuleSpec, Verdict, Wants,
 };
 use donjon_runtime::{
     CallError, Configured, CorrelateOutcome, Description, EnrichOutcome, KvRead, PluginCalls, PluginCounters, Role,
@@ -62,15 +62,15 @@ impl Mischief {
         }
     }
 
-    fn of(value: Option<&Scalar>) -> Option<Mischief> {
+    fn of(value: Option<Cell<'_>>) -> Option<Mischief> {
         let text = text(value)?;
         Mischief::ALL.into_iter().find(|mischief| mischief.as_str() == text)
     }
 }
 
-fn text(value: Option<&Scalar>) -> Option<&str> {
+fn text(value: Option<Cell<'_>>) -> Option<&str> {
     match value {
-        Some(Scalar::Text(text)) => Some(text),
+        Some(Cell::Text(text)) => Some(text),
         _ => None,
     }
 }
@@ -125,10 +125,10 @@ struct Row<'a> {
     at: usize,
 }
 
-impl Row<'_> {
-    fn get(&self, column: &str) -> Option<&Scalar> {
-        let at = self.batch.columns.iter().position(|name| name == column)?;
-        self.batch.rows.get(self.at)?.get(at)
+impl<'a> Row<'a> {
+    fn get(&self, column: &str) -> Option<Cell<'a>> {
+        let at = self.batch.column_names().position(|name| name == column)?;
+        self.batch.cell(self.at, at)
     }
 
     fn mischief(&self) -> Option<Mischief> {
@@ -146,7 +146,6 @@ fn described(name: &str, fields: &[&str], takes_rules: bool) -> Description {
         version: "1.0.0".to_owned(),
         about: "follows a script".to_owned(),
         wants: Wants::Fields(fields.iter().map(|field| (*field).to_owned()).collect()),
-        stateless: false,
         takes_rules,
         policies: Vec::new(),
     }

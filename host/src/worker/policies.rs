@@ -1,6 +1,6 @@
 //! Policies that correlators bring along instead of taking rules, as rules of the book. Knows no component.
 
-use donjon_core::rule::Rule;
+use donjon_core::rule::{Rule, RuleDraft};
 use donjon_core::{RuleId, Seq, TenantId, Timestamp};
 use donjon_runtime::{PluginCalls, PluginSet, Role};
 
@@ -28,10 +28,13 @@ pub fn as_rules_of(tenant: &TenantId, plugin: &dyn PluginCalls) -> Vec<Rule> {
     for policy in &plugin.description().policies {
         match policy_from_json(&policy.settings, plugin.name()) {
             Ok(draft) => rules.push(Rule {
+                draft: RuleDraft {
+                    branches: policy.branches.clone(),
+                    ..draft
+                },
                 id: policy_id(plugin.name(), &policy.id),
                 tenant: tenant.clone(),
                 version: 1,
-                draft,
                 created_seq: Seq(0),
                 created: Timestamp(0),
                 created_by: format!("plugin {}", plugin.name()),

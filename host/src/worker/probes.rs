@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use donjon_core::batch::{Batch, Scalar};
-use donjon_core::{EventId, Fingerprint, TenantId, Timestamp};
+use donjon_core::batch::{Batch, BatchBuilder};
+use donjon_core::{Seq, TenantId, Timestamp};
 
 /// So many poison alerts of a tenant are often.
 pub(super) const POISON_OFTEN: usize = 3;
@@ -33,7 +33,9 @@ impl Probes {
     /// Whether an alert in the shape of this batch is wanted: none like it is known.
     pub(super) fn wants(&self, plugin: &str, like: &Batch) -> bool {
         let known = self.good.get(&like.tenant).and_then(|of| of.get(plugin));
-        known.is_none_or(|known| known.columns != like.columns || known.rows.is_empty() != like.rows.is_empty())
+        known.is_none_or(|known| {
+            known.documents.is_empty() != like.documents.is_empty() || !known.column_names().eq(like.column_names())
+        })
     }
 
     /// Remembers an alert of a batch that was judged as a whole.
@@ -79,35 +81,15 @@ impl Probes {
 }
 
 fn bytes_of(batch: &Batch) -> usize {
-    let texts = |list: &[String]| list.iter().map(|text| 24 + text.len()).sum::<usize>();
-    let value = |scalar: &Scalar| {
-        size_of::<Scalar>()
-            + match scalar {
-                Scalar::Text(text) | Scalar::Json(text) => text.len(),
-                Scalar::Null | Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_) => 0,
-            }
-    };
-    let rows: usize = batch.rows.iter().flatten().map(value).sum();
-    let documents: usize = batch.documents.iter().map(Vec::len).sum();
-    512 + texts(&batch.columns) + rows + documents
+    512 + batch.bytes()
 }
 
 /// An alert without attributes, in the shape of another batch.
 pub(super) fn empty_alert(like: &Batch) -> Batch {
-    Batch {
-        tenant: like.tenant.clone(),
-        now: like.now,
-        keys: vec![(EventId::from("probe"), Fingerprint::from("probe"))],
-        columns: like.columns.clone(),
-        rows: if like.rows.is_empty() {
-            Vec::new()
-        } else {
-            vec![vec![Scalar::Null; like.columns.len()]]
-        },
-        documents: if like.documents.is_empty() {
-            Vec::new()
-        } else {
-            vec![b"{}".to_vec()]
-        },
+    let mut builder = BatchBuilder::new(like.tenant.clone(), 1, like.column_names());
+    if !like.documents.is_empty() {
+        builder.document(b"{}");
     }
+    builder.end_alert(Seq(0), like.newest());
+    builder.finish()
 }

@@ -35,7 +35,6 @@ fn scripted(hash: &'static str, policies: &[(&str, &str)]) -> Scripted {
             version: "1".to_owned(),
             about: String::new(),
             wants: Wants::Fields(Vec::new()),
-            stateless: true,
             takes_rules: true,
             policies: policies.iter().map(policy).collect(),
         },

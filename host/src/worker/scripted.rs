@@ -45,7 +45,6 @@ impl Scripted {
                 version: "1".to_owned(),
                 about: String::new(),
                 wants: Wants::Fields(Vec::new()),
-                stateless: true,
                 takes_rules: false,
                 policies: Vec::new(),
             },
@@ -72,6 +71,7 @@ impl Scripted {
         let policy = |name: String| Policy {
             id: name.into(),
             settings: String::new(),
+            branches: Vec::new(),
         };
         self.description.policies = names.map(policy).collect();
         self

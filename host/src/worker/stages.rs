@@ -145,7 +145,7 @@ impl Correlated {
                 misfits.foreign += 1;
                 continue;
             };
-            // Policies have none: what is said of them means nothing, and is left out.
+            // Policies of one branch name none: what is said of them means nothing, and is left out.
             let branches = rule.rule.draft.branches.len();
             let strange = verdict.branches.iter().find(|at| **at as usize >= branches);
             if let Some(strange) = strange.filter(|_| branches > 0) {
@@ -259,8 +259,9 @@ impl Stage<'_> {
                         let every: Vec<_> = (0..slice.len()).map(|at| (at, text.clone())).collect();
                         self.note_failed(plugin.as_ref(), slice, &every);
                     }
+                    let foreign = outcome.foreign;
                     let misfits = correlated.take(plugin, &plan.in_force, outcome.findings, first);
-                    self.tally.dropped(plugin, FOREIGN, misfits.foreign);
+                    self.tally.dropped(plugin, FOREIGN, foreign + misfits.foreign);
                     self.tally
                         .dropped(plugin, NO_SUCH_BRANCH, misfits.branchless.len() as u64);
                     self.note_failed(plugin.as_ref(), slice, &misfits.branchless);
@@ -319,7 +320,7 @@ impl Stage<'_> {
             }
             Err(why) => {
                 let first = slice.get(..1).unwrap_or_default();
-                let first = hand((self.tenant, self.now), first, None);
+                let first = hand(self.tenant, first, None);
                 let outcome = CorrelateOutcome {
                     failed: (0..slice.len()).map(|at| (at, why.clone())).collect(),
                     ..CorrelateOutcome::default()
@@ -345,7 +346,7 @@ impl Stage<'_> {
         slice: &[&mut Pending],
         columns: Option<&[Column]>,
     ) -> (Handed, Option<Batch>) {
-        let handed = hand((self.tenant, self.now), slice, columns);
+        let handed = hand(self.tenant, slice, columns);
         let is_wanted = self.line.policy(plugin) == Policy::Required && self.probes.wants(plugin.name(), &handed.batch);
         let first = is_wanted.then(|| handed.batch.slice(0..1));
         (handed, first)

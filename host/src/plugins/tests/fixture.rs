@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use donjon_core::TenantId;
+
 use super::super::PluginOptions;
 use super::super::directory::Watching;
 use super::super::loader::Loader;
@@ -115,6 +117,7 @@ pub struct Fixture {
 pub fn options(dir: &Path) -> PluginOptions {
     PluginOptions {
         dir: dir.to_owned(),
+        tenant: TenantId::from("keep"),
         per_plugin: HashMap::new(),
         settle: SETTLE,
         rescan: Duration::from_secs(30),
