@@ -82,11 +82,32 @@ impl Findings {
 
     /// A rule could not be evaluated for an alert. At most one a rule and alert.
     pub fn failure(&mut self, alert: &Alert<'_>, rule: u32, message: impl Into<String>) {
-        self.lists.failures.push(RuleFailure {
+        self.push_failure(RuleFailure {
             alert: alert.index(),
             rule,
             message: message.into(),
         });
+    }
+
+    /// Add a verdict as [`Findings::verdicts`] gives it; for a plugin around another one.
+    pub fn push(&mut self, verdict: Verdict) {
+        for value in verdict.group {
+            let id = self.own_text(Cow::Owned(value));
+            self.lists.keys.push(id);
+        }
+        let lists = &mut self.lists;
+        lists.alerts.push(verdict.alert);
+        lists.rules.push(verdict.rule);
+        lists.branches.extend(verdict.branches);
+        lists.read.extend(verdict.read);
+        lists.key_ends.push(length(&lists.keys));
+        lists.branch_ends.push(length(&lists.branches));
+        lists.read_ends.push(length(&lists.read));
+    }
+
+    /// Add a failure as [`Findings::failures`] gives it.
+    pub fn push_failure(&mut self, failure: RuleFailure) {
+        self.lists.failures.push(failure);
     }
 
     /// The number of verdicts.
@@ -284,6 +305,10 @@ mod tests {
             "a bare verdict takes nothing of its neighbours"
         );
         assert_eq!((findings.len(), findings.failures().len()), (4, 2));
+
+        let mut again = Findings::new();
+        verdicts.into_iter().for_each(|verdict| again.push(verdict));
+        assert_eq!(again.verdicts(&batch), findings.verdicts(&batch));
 
         let lists = findings.into_wire(&batch);
         let texts = u32::try_from(batch.text_count()).unwrap();
