@@ -2,34 +2,17 @@
 
 use crate::{Archiver, Correlator, Enricher, Exporter};
 
-/// Make a type the component: `donjon_plugin::export!(MyPlugin as correlator);`
+/// Make a type the component: `donjon_plugin::export!(MyPlugin as correlator);`, or with several roles:
+/// `donjon_plugin::export!(MyPlugin as correlator, enricher);`
 ///
-/// The role is one of `correlator`, `enricher`, `archiver`, `exporter`. One call a crate. On a native target it only
-/// checks that the type has the role. A crate that others use as a library keeps the call behind a feature, or the
+/// A role is one of `correlator`, `enricher`, `archiver`, `exporter`. One call a crate. On a native target it only
+/// checks that the type has the roles. A crate that others use as a library keeps the call behind a feature, or the
 /// exports of both meet in one component.
 #[macro_export]
-macro_rules! export {
-    ($plugin:ty as correlator) => {
-        $crate::__export!($plugin, correlator, correlation);
-    };
-    ($plugin:ty as enricher) => {
-        $crate::__export!($plugin, enricher, enrichment);
-    };
-    ($plugin:ty as archiver) => {
-        $crate::__export!($plugin, archiver, archive);
-    };
-    ($plugin:ty as exporter) => {
-        $crate::__export!($plugin, exporter, commands);
-    };
-}
-
-/// The expansion of [`export!`] for one role and the interface that it exports.
-#[doc(hidden)]
-#[macro_export]
 #[rustfmt::skip] // it moves the closing braces of this body further at each run
-macro_rules! __export {
-    ($plugin:ty, $role:ident, $interface:ident) => {
-        const _: fn() = $crate::__private::$role::<$plugin>;
+macro_rules! export {
+    ($plugin:ty as $($role:ident),+ $(,)?) => {
+        $(const _: fn() = $crate::__private::$role::<$plugin>;)+
 
         #[cfg(target_family = "wasm")]
         #[allow(unsafe_code, reason = "generated: functions with fixed names that take pointers and lengths")]
@@ -54,7 +37,7 @@ macro_rules! __export {
             }
 
             $crate::__private::lifecycle::export!(Exported with_types_in $crate::__private::lifecycle);
-            $crate::__private::$interface::export!(Exported with_types_in $crate::__private::$interface);
+            $($crate::__private::$role::export!(Exported with_types_in $crate::__private::$role);)+
         };
     };
 }

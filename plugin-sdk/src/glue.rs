@@ -5,10 +5,9 @@
 use std::sync::Once;
 
 use crate::bindings::{archive, commands, correlation, enrichment, lifecycle};
-use crate::types::{Batch, Error, Timestamp};
 use crate::{
-    Archiver, Command, Correlator, Description, Enricher, Exporter, Findings, Item, ItemOutcome, Page, Patch, Plugin,
-    Query, Rule, RuleReport, host,
+    Archiver, Batch, Command, Correlator, Description, Enricher, Error, Exporter, Item, ItemOutcome, Page, Patch,
+    Plugin, Policy, Query, Rule, RuleReport, Timestamp, Wanted, host, wire,
 };
 
 /// The cell with the one instance of a plugin. Implemented by `export!`.
@@ -38,32 +37,42 @@ impl<H: Held> lifecycle::exports::donjon::plugin::lifecycle::Guest for H {
         H::Plugin::describe()
     }
 
-    fn init(config: String) -> Result<(), Error> {
+    fn init(tenant: String, config: String) -> Result<(), Error> {
         report_panics();
-        H::Plugin::init(&config).map(H::hold)
-    }
-
-    fn snapshot() -> Result<Vec<u8>, Error> {
-        H::call(|plugin| plugin.snapshot())
-    }
-
-    fn restore(state: Vec<u8>) -> Result<(), Error> {
-        H::call(|plugin| plugin.restore(&state))
+        H::Plugin::init(&tenant, &config).map(H::hold)
     }
 }
 
 impl<H: Held<Plugin: Correlator>> correlation::exports::donjon::plugin::correlation::Guest for H {
-    fn configure(tenant: String, rules: Vec<Rule>) -> Result<Vec<RuleReport>, Error> {
-        H::call(|plugin| plugin.configure(&tenant, rules))
+    fn wants() -> Wanted {
+        H::with(|plugin| Correlator::wants(plugin)).unwrap_or_default()
     }
 
-    fn correlate(batch: Batch) -> Result<Findings, Error> {
-        H::call(|plugin| plugin.correlate(&batch))
+    fn rule_kinds() -> Vec<String> {
+        H::with(|plugin| plugin.rule_kinds()).unwrap_or_default()
+    }
+
+    fn policies() -> Result<Vec<Policy>, Error> {
+        H::call(|plugin| plugin.policies())
+    }
+
+    fn configure(changed: Vec<Rule>, in_force: Vec<u32>) -> Result<Vec<RuleReport>, Error> {
+        H::call(|plugin| plugin.configure(changed, &in_force))
+    }
+
+    fn correlate(batch: wire::Batch) -> Result<wire::Findings, Error> {
+        let batch = Batch::from_wire(batch)?;
+        H::call(|plugin| plugin.correlate(&batch)).map(|findings| findings.into_wire(&batch))
     }
 }
 
 impl<H: Held<Plugin: Enricher>> enrichment::exports::donjon::plugin::enrichment::Guest for H {
-    fn enrich(batch: Batch) -> Result<Vec<Patch>, Error> {
+    fn wants() -> Wanted {
+        H::with(|plugin| Enricher::wants(plugin)).unwrap_or_default()
+    }
+
+    fn enrich(batch: wire::Batch) -> Result<Vec<Patch>, Error> {
+        let batch = Batch::from_wire(batch)?;
         H::call(|plugin| plugin.enrich(&batch))
     }
 }

@@ -5,29 +5,34 @@
 //! without a wasm toolchain.
 //!
 //! ```
-//! use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, Verdict};
+//! use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, Policy, Wanted, policy};
 //!
 //! struct ByName;
 //!
 //! impl Plugin for ByName {
 //!     fn describe() -> Description {
 //!         Description::new("by-name", "1.0.0", "One incident for each alert name.")
-//!             .wants_fields(["name"])
-//!             .stateless()
-//!             .policy("same-name", r#"{"ruleName": "Same name", "timeframeInSeconds": 600}"#)
 //!     }
 //!
-//!     fn init(_config: &str) -> Result<Self, Error> {
+//!     fn init(_tenant: &str, _config: &str) -> Result<Self, Error> {
 //!         Ok(ByName)
 //!     }
 //! }
 //!
 //! impl Correlator for ByName {
+//!     fn wants(&self) -> Wanted {
+//!         Wanted::columns(["name"])
+//!     }
+//!
+//!     fn policies(&self) -> Result<Vec<Policy>, Error> {
+//!         Ok(vec![Policy::new("same-name", r#"{"ruleName": "Same name", "timeframeInSeconds": 600}"#)])
+//!     }
+//!
 //!     fn correlate(&mut self, batch: &Batch) -> Result<Findings, Error> {
-//!         let mut findings = Findings::default();
-//!         for (alert, row) in batch.indexed_rows() {
-//!             if let Some(name) = row.first().and_then(|value| value.as_text()) {
-//!                 findings.verdicts.push(Verdict::new(alert, "same-name", [name]).reading([0]));
+//!         let mut findings = Findings::new();
+//!         for alert in batch.alerts() {
+//!             if let Some(name) = alert.text("name") {
+//!                 findings.verdict(&alert, policy(0)).group([name]).reading(["name"]);
 //!             }
 //!         }
 //!         Ok(findings)
@@ -45,24 +50,28 @@ mod bindings;
 #[cfg(target_family = "wasm")]
 mod glue;
 
+mod batch;
 mod export;
+mod findings;
 mod host;
 mod lifecycle;
 mod roles;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 mod types;
+#[doc(hidden)]
+pub mod wire;
 
-pub use host::{blob, clock, config, elasticsearch, history, kv, log, progress, topology};
-pub use lifecycle::{Description, Plugin, Policy, Wants};
+pub use batch::{Alert, Batch, Column, TextId, Value};
+pub use findings::{Findings, GroupValue, NewVerdict, Verdict, policy};
+pub use host::{blob, config, elasticsearch, history, kv, log, progress, topology};
+pub use lifecycle::{Description, Plugin};
 pub use roles::archive::{Archiver, Hit, Item, ItemOutcome, Order, Page, Query};
 pub use roles::commands::{Command, Exporter};
-pub use roles::correlation::{
-    Accepted, Access, Correlator, Diagnostic, Findings, OnMissingGroup, Rule, RuleFailure, RuleOutcome, RuleReport,
-    Verdict,
-};
-pub use roles::enrichment::{Change, Enricher, Patch};
-pub use types::{AlertKey, Batch, Document, Error, Scalar, Timestamp};
+pub use roles::correlation::{Accepted, Correlator, Diagnostic, OnMissingGroup, Policy, Rule, RuleOutcome, RuleReport};
+pub use roles::enrichment::{Change, Enricher, Patch, Setting};
+pub use types::{Document, Error, Timestamp, Wanted};
+pub use wire::RuleFailure;
 
 /// What the expansion of [`export!`] needs. No part of the interface.
 #[doc(hidden)]
@@ -70,7 +79,9 @@ pub mod __private {
     pub use crate::export::{archiver, correlator, enricher, exporter};
     #[cfg(target_family = "wasm")]
     pub use crate::{
-        bindings::{archive, commands, correlation, enrichment, lifecycle},
+        bindings::{
+            archive as archiver, commands as exporter, correlation as correlator, enrichment as enricher, lifecycle,
+        },
         glue::Held,
     };
     #[cfg(target_family = "wasm")]

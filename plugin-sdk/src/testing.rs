@@ -1,24 +1,29 @@
-//! A host for native tests: answers every capability from memory, one per thread, so that tests do not see each other.
+//! A host for native tests: batches to hand to a plugin, and an answer to every capability from memory, one host a
+//! thread, so that tests do not see each other.
 //!
-//! It must behave like the contract says and no better: limits of keys and values hold, time only moves when told to.
+//! It must behave like the contract says and no better: limits of keys, values and the whole store hold, and what expired
+//! goes when a test says that everything before was judged.
 //!
 //! ```
 //! use donjon_plugin::{kv, testing};
 //!
-//! testing::set_now(1_000);
-//! kv::set("seen", b"1", Some(500)).unwrap();
-//! testing::set_now(1_500);
-//! assert_eq!(kv::get("seen").unwrap(), None);
+//! kv::set("seen", b"1", Some(1_500)).unwrap();
+//! assert!(kv::get_at("seen", 1_499).unwrap().is_some());
+//! assert!(kv::get_at("seen", 1_500).unwrap().is_none(), "for an alert that was accepted later");
+//! testing::judged_until(1_500);
+//! assert!(kv::get("seen").unwrap().is_none(), "removed");
 //! ```
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::elasticsearch::{Request, Response};
-use crate::host::{log::Level, topology};
+use crate::host::{kv::Entry, log::Level, topology};
 use crate::{Document, Error, Timestamp};
 
-/// The services of a tenant.
+pub use batch::{BatchBuilder, batch};
+
+/// The services of the tenant.
 #[derive(Clone, Debug, Default)]
 pub struct Topology {
     /// Changes with the graph.
@@ -43,26 +48,39 @@ pub struct Progress {
 }
 
 pub(crate) mod backend;
-
-struct Stored {
-    value: Vec<u8>,
-    expires: Option<Timestamp>,
-}
+mod batch;
+pub(crate) mod kv;
 
 type Elasticsearch = Box<dyn FnMut(&str, &Request) -> Result<Response, Error>>;
 
-#[derive(Default)]
 struct Host {
-    now: Timestamp,
     lines: Vec<(Level, String)>,
     config: HashMap<String, String>,
-    kv: BTreeMap<String, Stored>,
-    topologies: HashMap<String, Topology>,
-    history: HashMap<(String, String), Vec<Document>>,
+    kv: BTreeMap<String, Entry>,
+    kv_quota: usize,
+    topology: Topology,
+    history: HashMap<String, Vec<(u64, Document)>>,
     elasticsearch: Option<Elasticsearch>,
     blobs: BTreeMap<String, Vec<u8>>,
     progress: Vec<Progress>,
     cancelled: bool,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Host {
+            lines: Vec::new(),
+            config: HashMap::new(),
+            kv: BTreeMap::new(),
+            kv_quota: kv::QUOTA_BYTES,
+            topology: Topology::default(),
+            history: HashMap::new(),
+            elasticsearch: None,
+            blobs: BTreeMap::new(),
+            progress: Vec::new(),
+            cancelled: false,
+        }
+    }
 }
 
 thread_local! {
@@ -83,9 +101,14 @@ pub fn take_log() -> Vec<(Level, String)> {
     with(|host| std::mem::take(&mut host.lines))
 }
 
-/// Set the time of the batch.
-pub fn set_now(now: Timestamp) {
-    with(|host| host.now = now);
+/// Everything accepted before this time is judged: what expired by then is removed from the store.
+pub fn judged_until(accepted: Timestamp) {
+    with(|host| host.kv.retain(|_, entry| entry.counts_at(accepted)));
+}
+
+/// Set how many bytes all keys and values of the store may have together.
+pub fn set_kv_quota(bytes: usize) {
+    with(|host| host.kv_quota = bytes);
 }
 
 /// Set the value at a path of the configuration, as JSON text.
@@ -93,14 +116,14 @@ pub fn set_config(path: impl Into<String>, json: impl Into<String>) {
     with(|host| host.config.insert(path.into(), json.into()));
 }
 
-/// Set the graph of a tenant.
-pub fn set_topology(tenant: impl Into<String>, topology: Topology) {
-    with(|host| host.topologies.insert(tenant.into(), topology));
+/// Set the graph of services.
+pub fn set_topology(topology: Topology) {
+    with(|host| host.topology = topology);
 }
 
-/// Set the stored events of a fingerprint, newest first.
-pub fn set_history(tenant: impl Into<String>, fingerprint: impl Into<String>, newest_first: Vec<Document>) {
-    with(|host| host.history.insert((tenant.into(), fingerprint.into()), newest_first));
+/// Set the stored events of a fingerprint with their positions in the journal, newest first.
+pub fn set_history(fingerprint: impl Into<String>, newest_first: Vec<(u64, Document)>) {
+    with(|host| host.history.insert(fingerprint.into(), newest_first));
 }
 
 /// Answer requests to Elasticsearch: connection and request in, response out. Without it they are denied.
@@ -131,30 +154,46 @@ pub fn cancel() {
 #[cfg(test)]
 mod tests {
     use crate::elasticsearch::{Method, Request, Response};
-    use crate::{Error, blob, elasticsearch, kv, log, progress, testing};
+    use crate::{Error, blob, elasticsearch, history, kv, log, progress, testing};
 
     #[test]
-    fn kv_keeps_the_contract() {
-        kv::set("a/1", b"x", None).unwrap();
-        kv::set("a/2", b"y", Some(10)).unwrap();
-        kv::set("b", b"z", None).unwrap();
+    fn kv_counts_versions_and_sets_only_what_is_still_as_expected() {
+        assert_eq!(kv::set("b", b"z", None).unwrap(), 1);
+        assert_eq!(kv::set("b", b"y", None).unwrap(), 2);
+        let there = kv::cas("b", None, b"w", None).unwrap().unwrap_err().unwrap();
+        assert_eq!((there.value.as_slice(), there.version), (&b"y"[..], 2));
+        assert_eq!(kv::cas("b", Some(2), b"w", Some(9)).unwrap(), Ok(3));
+        kv::delete("b").unwrap();
+        assert_eq!(kv::cas("b", Some(3), b"v", None).unwrap(), Err(None));
+        assert_eq!(kv::cas("b", None, b"v", None).unwrap(), Ok(1), "absent since");
+    }
+
+    #[test]
+    fn kv_expires_for_the_alerts_from_then_on_and_is_removed_once_they_are_judged() {
+        kv::set("k", b"v", Some(10)).unwrap();
+        assert!(kv::get_at("k", 9).unwrap().is_some());
+        assert!(kv::get_at("k", 10).unwrap().is_none());
+        testing::judged_until(9);
+        assert!(
+            kv::get("k").unwrap().is_some(),
+            "alerts that were accepted then may come still"
+        );
+        testing::judged_until(10);
+        assert!(kv::get("k").unwrap().is_none());
+    }
+
+    #[test]
+    fn kv_has_the_limits_of_the_contract() {
         let keys = |prefix, after, limit| -> Vec<String> {
-            kv::scan(prefix, after, limit)
-                .unwrap()
-                .into_iter()
-                .map(|entry| entry.key)
-                .collect()
+            let found = kv::scan(prefix, after, limit).unwrap();
+            found.into_iter().map(|(key, _)| key).collect()
         };
+        for key in ["a/1", "a/2", "b"] {
+            kv::set(key, b"x", None).unwrap();
+        }
         assert_eq!(keys("a/", None, 9), ["a/1", "a/2"]);
         assert_eq!(keys("a/", Some("a/1"), 9), ["a/2"]);
         assert_eq!(keys("", None, 1), ["a/1"]);
-        testing::set_now(10);
-        assert_eq!(kv::get("a/2").unwrap(), None, "expired");
-        assert!(!kv::cas("b", None, b"w").unwrap());
-        assert!(kv::cas("b", Some(b"z"), b"w").unwrap());
-        assert_eq!(kv::get("b").unwrap().unwrap(), b"w");
-        kv::delete("b").unwrap();
-        assert!(kv::cas("b", None, b"v").unwrap());
         assert!(matches!(kv::set(&"k".repeat(513), b"", None), Err(Error::Quota(_))));
         assert!(matches!(kv::set("k", &vec![0; 65_537], None), Err(Error::Quota(_))));
         for key in 0..1_001 {
@@ -162,6 +201,23 @@ mod tests {
         }
         assert_eq!(kv::scan("many/", None, 1_000).unwrap().len(), 1_000);
         assert!(matches!(kv::scan("many/", None, 1_001), Err(Error::Quota(_))));
+    }
+
+    #[test]
+    fn kv_takes_no_more_than_its_quota_and_a_smaller_value_makes_room() {
+        testing::set_kv_quota(10);
+        kv::set("k", b"12345678", None).unwrap();
+        assert!(matches!(kv::set("l", b"1", None), Err(Error::Quota(_))));
+        kv::set("k", b"1", None).unwrap();
+        kv::set("l", b"1", None).unwrap();
+    }
+
+    #[test]
+    fn history_ends_before_the_alert_that_asks() {
+        testing::set_history("f", vec![(7, b"new".to_vec()), (3, b"old".to_vec())]);
+        assert_eq!(history::recent("f", 7, 9).unwrap(), [b"old"]);
+        assert_eq!(history::recent("f", 8, 1).unwrap(), [b"new"]);
+        assert!(history::recent("other", 8, 1).unwrap().is_empty());
     }
 
     #[test]

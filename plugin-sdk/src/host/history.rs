@@ -3,7 +3,8 @@
 use super::backend;
 use crate::{Document, Error};
 
-/// The newest stored events of a fingerprint, newest first, at most `limit`.
-pub fn recent(tenant: &str, fingerprint: &str, limit: u32) -> Result<Vec<Document>, Error> {
-    backend::history::recent(tenant, fingerprint, limit)
+/// The newest stored events of a fingerprint before a position in the journal, such as [`crate::Alert::seq`]: newest
+/// first, at most `limit`.
+pub fn recent(fingerprint: &str, before_seq: u64, limit: u32) -> Result<Vec<Document>, Error> {
+    backend::history::recent(fingerprint, before_seq, limit)
 }

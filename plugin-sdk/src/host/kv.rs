@@ -1,30 +1,54 @@
-//! A small store of the plugin's own. Writes take effect with the batch or not at all.
+//! A small store of the plugin's own, one for each tenant. Writes take effect with the batch or not at all.
+//!
+//! What is stored here survives; the memory of a plugin is a cache. Time is that of alerts: an entry that expires may
+//! still be there when an older alert is judged again, so [`get_at`] says for which alert it counts.
 
 use super::backend;
-use crate::Error;
+use crate::{Error, Timestamp};
 
 /// One stored value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// At most 512 bytes.
-    pub key: String,
     /// At most 64 KiB.
     pub value: Vec<u8>,
+    /// Counts the writes of this key since it was absent, from 1.
+    pub version: u64,
+    /// It may disappear once everything accepted before this time is judged.
+    pub expires: Option<Timestamp>,
 }
 
-/// The value under a key, own writes of the batch included.
-pub fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
+impl Entry {
+    /// Whether it counts for an alert that was accepted then.
+    pub fn counts_at(&self, accepted: Timestamp) -> bool {
+        self.expires.is_none_or(|expires| accepted < expires)
+    }
+}
+
+/// The value under a key of at most 512 bytes, own writes of the batch included. It may have expired: see [`get_at`].
+pub fn get(key: &str) -> Result<Option<Entry>, Error> {
     backend::kv::get(key)
 }
 
-/// Set a value; it disappears `ttl_ms` milliseconds of batch time later, if given.
-pub fn set(key: &str, value: &[u8], ttl_ms: Option<u64>) -> Result<(), Error> {
-    backend::kv::set(key, value, ttl_ms)
+/// The value under a key, if it had not expired when an alert was accepted. The same answer whenever it is asked, whatever
+/// the host removed since.
+pub fn get_at(key: &str, accepted: Timestamp) -> Result<Option<Entry>, Error> {
+    Ok(get(key)?.filter(|entry| entry.counts_at(accepted)))
 }
 
-/// Set a value only if the present one is `expected`; answers whether it was set.
-pub fn cas(key: &str, expected: Option<&[u8]>, value: &[u8]) -> Result<bool, Error> {
-    backend::kv::cas(key, expected, value)
+/// Set a value, for ever or until a time, such as that of an alert and some milliseconds; answers its version.
+pub fn set(key: &str, value: &[u8], expires: Option<Timestamp>) -> Result<u64, Error> {
+    backend::kv::set(key, value, expires)
+}
+
+/// Set a value only if its version is still `expected`, none for an absent one: answers the new version, or what is there
+/// instead.
+pub fn cas(
+    key: &str,
+    expected: Option<u64>,
+    value: &[u8],
+    expires: Option<Timestamp>,
+) -> Result<Result<u64, Option<Entry>>, Error> {
+    backend::kv::cas(key, expected, value, expires)
 }
 
 /// Remove a value; removing what is not there is no error.
@@ -32,8 +56,8 @@ pub fn delete(key: &str) -> Result<(), Error> {
     backend::kv::delete(key)
 }
 
-/// Entries whose keys start with `prefix`, in byte order, after the key `after`, at most `limit`: all of them, or a
-/// `Quota` error where that is more than 1,000 entries or 1 MiB. Ask for fewer then, each time after the last key found.
-pub fn scan(prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Entry>, Error> {
+/// Keys that start with `prefix` with their entries, in byte order, after the key `after`, at most `limit`: all of them, or
+/// a `Quota` error where that is more than 1,000 entries or 1 MiB. Ask for fewer then, each time after the last key found.
+pub fn scan(prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<(String, Entry)>, Error> {
     backend::kv::scan(prefix, after, limit)
 }

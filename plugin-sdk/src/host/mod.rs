@@ -9,7 +9,6 @@ use crate::bindings::capabilities::donjon::host as backend;
 use crate::testing::backend;
 
 pub mod blob;
-pub mod clock;
 pub mod config;
 pub mod elasticsearch;
 pub mod history;

@@ -24,21 +24,21 @@ pub struct Application {
 }
 
 /// Changes whenever the graph does, so that a plugin can keep what it computed.
-pub fn version(tenant: &str) -> Result<u64, Error> {
-    backend::topology::version(tenant)
+pub fn version() -> Result<u64, Error> {
+    backend::topology::version()
 }
 
 /// Attributes of a service as JSON, or none.
-pub fn service(tenant: &str, name: &str) -> Result<Option<String>, Error> {
-    backend::topology::service(tenant, name)
+pub fn service(name: &str) -> Result<Option<String>, Error> {
+    backend::topology::service(name)
 }
 
 /// All edges.
-pub fn dependencies(tenant: &str) -> Result<Vec<Dependency>, Error> {
-    backend::topology::dependencies(tenant)
+pub fn dependencies() -> Result<Vec<Dependency>, Error> {
+    backend::topology::dependencies()
 }
 
 /// All applications.
-pub fn applications(tenant: &str) -> Result<Vec<Application>, Error> {
-    backend::topology::applications(tenant)
+pub fn applications() -> Result<Vec<Application>, Error> {
+    backend::topology::applications()
 }

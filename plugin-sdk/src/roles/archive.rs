@@ -1,18 +1,14 @@
 //! The archiver: a storage back end that stores, searches, counts and maintains.
 
-use crate::{AlertKey, Document, Error, Plugin, Timestamp};
+use crate::{Document, Error, Plugin, Timestamp};
 
 /// One alert to store. Storing the same `seq` twice must leave one alert.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Item {
     /// The position in the journal; with the tenant, the identity of the stored alert.
     pub seq: u64,
-    /// The tenant.
-    pub tenant: String,
     /// When the host accepted it.
     pub accepted: Timestamp,
-    /// Which alert it is.
-    pub key: AlertKey,
     /// The alert.
     pub document: Document,
 }
@@ -40,8 +36,6 @@ pub struct Order {
 /// What to look for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
-    /// The tenant.
-    pub tenant: String,
     /// An expression of the alert expression language; empty for everything.
     pub condition: String,
     /// Accepted at or after.

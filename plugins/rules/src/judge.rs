@@ -5,10 +5,10 @@
 
 use donjon_expr::Budget;
 use donjon_expr::limits::{DEFAULT_STEPS, STEPS_PER_ALERT};
-use donjon_plugin::{Batch, Findings, RuleFailure, Scalar, Verdict};
+use donjon_plugin::{Alert, Batch, Column, Findings, GroupValue};
 
-use crate::columns::{Row, RuleColumns};
-use crate::group::{Entries, group_keys};
+use crate::columns::{Place, Row, RowOfRule, RuleColumns};
+use crate::group::{Entries, Groups, group_value, groups};
 use crate::rule_set::{CompiledRule, RuleSet};
 
 /// Most verdicts, and most failures, on one alert. One more than the host takes, so that it tells the alert; any further
@@ -22,13 +22,19 @@ const MOST_ON_AN_ALERT: usize = 65;
 /// function of rules and alert alone.
 pub(crate) fn judge(rule_set: &mut RuleSet, batch: &Batch) -> Findings {
     let RuleSet { rules, columns } = rule_set;
-    let places = columns.for_batch(&batch.columns, rules);
+    let mut findings = Findings::new();
+    if rules.is_empty() {
+        return findings;
+    }
+    let paths = rules
+        .iter()
+        .map(|rule| (rule.expression.columns(), rule.grouping.paths()));
+    let places = columns.for_batch(batch, paths);
     let share = share(rules.len());
-    let mut findings = Findings::default();
-    let mut room = Room::default();
+    let mut room = Room::new(batch);
     let mut dear = Vec::new();
-    for (alert, values) in batch.indexed_rows() {
-        let mut on_alert = OnAlert::new(alert, values, &mut findings, &mut room);
+    for alert in batch.alerts() {
+        let mut on_alert = OnAlert::new(alert, &mut findings, &mut room);
         let mut left = STEPS_PER_ALERT;
         for (rule, places) in rules.iter().zip(places) {
             let mut budget = Budget::new(share);
@@ -68,31 +74,45 @@ fn used_up() -> String {
 }
 
 /// Memory that one alert leaves to the next.
-#[derive(Default)]
-struct Room {
+struct Room<'a> {
+    row: Row<'a>,
+    /// The alert whose values are in the row.
+    in_row: Option<Alert<'a>>,
     matched: Vec<u32>,
+    read: Vec<Column>,
     entries: Entries,
 }
 
+impl<'a> Room<'a> {
+    fn new(batch: &'a Batch) -> Self {
+        Room {
+            row: Row::new(batch),
+            in_row: None,
+            matched: Vec::new(),
+            read: Vec::new(),
+            entries: Entries::default(),
+        }
+    }
+}
+
 /// One alert, and what is found on it.
-struct OnAlert<'a> {
-    alert: u32,
-    values: &'a [Scalar],
-    findings: &'a mut Findings,
-    room: &'a mut Room,
+struct OnAlert<'r, 'a> {
+    alert: Alert<'a>,
+    findings: &'r mut Findings,
+    room: &'r mut Room<'a>,
     /// As many verdicts and failures as there may be in the end.
     full: usize,
     failures_full: usize,
 }
 
-impl<'a> OnAlert<'a> {
-    fn new(alert: u32, values: &'a [Scalar], findings: &'a mut Findings, room: &'a mut Room) -> Self {
+impl<'r, 'a> OnAlert<'r, 'a> {
+    fn new(alert: Alert<'a>, findings: &'r mut Findings, room: &'r mut Room<'a>) -> Self {
+        room.row.read(alert, room.in_row.replace(alert));
         room.entries.clear();
-        let full = findings.verdicts.len() + MOST_ON_AN_ALERT;
-        let failures_full = findings.failures.len() + MOST_ON_AN_ALERT;
+        let full = findings.len() + MOST_ON_AN_ALERT;
+        let failures_full = findings.failures().len() + MOST_ON_AN_ALERT;
         OnAlert {
             alert,
-            values,
             findings,
             room,
             full,
@@ -102,88 +122,86 @@ impl<'a> OnAlert<'a> {
 
     /// Finds the branches that match; answers the first failure of one.
     fn evaluate(&mut self, rule: &CompiledRule, places: &RuleColumns, budget: &mut Budget) -> Option<String> {
-        self.room.matched.clear();
-        evaluate(rule, places, self.values, budget, &mut self.room.matched)
+        let Room { row, matched, .. } = &mut *self.room;
+        matched.clear();
+        let mut failure = None;
+        let attributes = RowOfRule {
+            row,
+            places: &places.condition,
+        };
+        rule.expression
+            .matched_branches(&attributes, budget, matched, |branch, error| {
+                failure.get_or_insert_with(|| format!("branch {branch}: {error}"));
+            });
+        failure
     }
 
     /// Takes what was found last into the findings.
     fn take(&mut self, rule: &CompiledRule, places: &RuleColumns, failure: Option<String>) {
-        let findings = &mut *self.findings;
-        if let Some(message) = failure.filter(|_| findings.failures.len() < self.failures_full) {
-            findings.failures.push(RuleFailure {
-                alert: self.alert,
-                rule: rule.id.clone(),
-                message,
-            });
+        if let Some(message) = failure.filter(|_| self.findings.failures().len() < self.failures_full) {
+            self.findings.failure(&self.alert, rule.handle, message);
         }
-        let most = self.full - findings.verdicts.len();
-        let matched = &self.room.matched;
-        if !matched.is_empty() && most > 0 {
-            let entries = &mut self.room.entries;
-            let keys = group_keys(
-                &rule.grouping,
-                rule.on_missing,
-                &places.grouping,
-                self.values,
-                entries,
-                most,
-            );
-            add_verdicts(&mut findings.verdicts, self.alert, rule, places, keys, matched);
+        let most = self.full - self.findings.len();
+        if self.room.matched.is_empty() || most == 0 {
+            return;
         }
+        let Room {
+            row,
+            matched,
+            read,
+            entries,
+            ..
+        } = &mut *self.room;
+        columns_read(rule, places, matched, read);
+        let groups = groups(rule, &places.grouping, row, entries, most);
+        let found = Found {
+            alert: self.alert,
+            rule: rule.handle,
+            branches: matched,
+            read,
+        };
+        found.add(groups, &places.grouping, self.findings);
     }
 }
 
-/// Add the matching branches to `matched`; answers the first failure of a branch.
-fn evaluate(
-    rule: &CompiledRule,
-    places: &RuleColumns,
-    values: &[Scalar],
-    budget: &mut Budget,
-    matched: &mut Vec<u32>,
-) -> Option<String> {
-    let mut failure = None;
-    rule.expression.matched_branches(
-        &Row {
-            values,
-            places: &places.condition,
-        },
-        budget,
-        matched,
-        |branch, error| {
-            failure.get_or_insert_with(|| format!("branch {branch}: {error}"));
-        },
-    );
-    failure
+/// A rule matches an alert.
+struct Found<'r, 'a> {
+    alert: Alert<'a>,
+    rule: u32,
+    branches: &'r [u32],
+    read: &'r [Column],
 }
 
-fn add_verdicts(
-    verdicts: &mut Vec<Verdict>,
-    alert: u32,
-    rule: &CompiledRule,
-    places: &RuleColumns,
-    keys: Vec<Vec<String>>,
-    matched: &[u32],
-) {
-    let read = columns_read(rule, places, matched);
-    verdicts.extend(keys.into_iter().map(|group_key| Verdict {
-        alert,
-        rule: rule.id.clone(),
-        group_key,
-        branches: matched.to_vec(),
-        read: read.clone(),
-    }));
+impl Found<'_, '_> {
+    /// Add a verdict for each group.
+    fn add(&self, groups: Groups, grouping: &[Place], findings: &mut Findings) {
+        match groups {
+            Groups::One(value) => self.verdict(findings, [value]),
+            Groups::Values => {
+                let columns = grouping.iter().flatten();
+                self.verdict(findings, columns.map(|column| group_value(self.alert, *column)));
+            }
+            Groups::Each(values) => values.iter().for_each(|value| self.verdict(findings, [value])),
+        }
+    }
+
+    fn verdict<'v, V: Into<GroupValue<'v>>>(&self, findings: &mut Findings, group: impl IntoIterator<Item = V>) {
+        findings
+            .verdict(&self.alert, self.rule)
+            .group(group)
+            .branches(self.branches.iter().copied())
+            .reading_at(self.read.iter().copied());
+    }
 }
 
 /// The columns of the batch that the matched branches read, ascending.
-fn columns_read(rule: &CompiledRule, places: &RuleColumns, matched: &[u32]) -> Vec<u32> {
+fn columns_read(rule: &CompiledRule, places: &RuleColumns, matched: &[u32], read: &mut Vec<Column>) {
     let branches = matched
         .iter()
         .filter_map(|branch| rule.expression.branches().get(usize::try_from(*branch).ok()?));
     let columns = branches.flat_map(|branch| &branch.columns);
-    let mut read: Vec<u32> = columns
-        .filter_map(|column| places.condition.get(*column).copied().flatten())
-        .collect();
+    read.clear();
+    read.extend(columns.filter_map(|column| places.condition.get(*column).copied().flatten()));
     read.sort_unstable();
     read.dedup();
-    read
 }

@@ -1,13 +1,16 @@
-//! The compiled rules of one tenant.
+//! The compiled rules of the tenant.
 //!
 //! It must not know alerts: what is learnt from a batch is in `columns`.
 
 use std::collections::HashMap;
 
 use donjon_expr::Expression;
-use donjon_plugin::{Accepted, Access, Diagnostic, OnMissingGroup, Rule, RuleOutcome, RuleReport};
+use donjon_plugin::{Accepted, Diagnostic, OnMissingGroup, Rule, RuleOutcome, RuleReport};
 
 use crate::columns::ColumnMap;
+
+/// The only kind of rules that it takes.
+pub(crate) const KIND: &str = "cel";
 
 /// How a rule names the groups of an alert.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,107 +53,94 @@ impl Grouping {
 
 /// A rule that was taken.
 pub(crate) struct CompiledRule {
-    pub(crate) id: String,
-    pub(crate) condition: String,
+    pub(crate) handle: u32,
     pub(crate) expression: Expression,
     pub(crate) grouping: Grouping,
     pub(crate) on_missing: OnMissingGroup,
 }
 
-/// The rules of one tenant that were taken, in their order.
+/// The rules that were taken and are in force.
+#[derive(Default)]
 pub(crate) struct RuleSet {
+    /// In the order in which they are evaluated.
     pub(crate) rules: Vec<CompiledRule>,
     /// Where the attributes are in the batches that currently come in.
     pub(crate) columns: ColumnMap,
 }
 
 impl RuleSet {
-    /// Compile rules; each gets its report, and those that were refused are left out. Conditions that `before` has are
-    /// taken from it: a change of one rule costs one rule.
-    pub(crate) fn compile(rules: Vec<Rule>, before: Option<RuleSet>) -> (Self, Vec<RuleReport>) {
-        RuleSet::compile_with(rules, &mut Known::of(before))
-    }
-
-    fn compile_with(rules: Vec<Rule>, known: &mut Known) -> (Self, Vec<RuleReport>) {
-        let mut taken = Vec::with_capacity(rules.len());
-        let mut reports = Vec::with_capacity(rules.len());
-        for rule in rules {
-            let id = rule.id.clone();
-            let outcome = match compile_rule(rule, known) {
+    /// Compile the changed rules; each gets its report. The others stay as they are. Afterwards the rules are those of
+    /// `in_force` that were taken, in that order: what is judged depends on nothing that was in force before.
+    pub(crate) fn change(&mut self, changed: Vec<Rule>, in_force: &[u32]) -> Vec<RuleReport> {
+        let before = std::mem::take(&mut self.rules);
+        let mut taken: HashMap<u32, CompiledRule> = before.into_iter().map(|rule| (rule.handle, rule)).collect();
+        let mut reports = Vec::with_capacity(changed.len());
+        for rule in changed {
+            let handle = rule.handle;
+            let before = taken.remove(&handle);
+            let outcome = match compile(rule, before) {
                 Ok(rule) => {
                     let accepted = describe(&rule);
-                    taken.push(rule);
+                    taken.insert(handle, rule);
                     RuleOutcome::Accepted(accepted)
                 }
                 Err(diagnostics) => RuleOutcome::Rejected(diagnostics),
             };
-            reports.push(RuleReport { rule: id, outcome });
+            reports.push(RuleReport { rule: handle, outcome });
         }
-        (
-            RuleSet {
-                rules: taken,
-                columns: ColumnMap::default(),
-            },
-            reports,
-        )
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.rules = in_force.iter().filter_map(|handle| taken.remove(handle)).collect();
+        self.columns = ColumnMap::default();
+        reports
     }
 }
 
-/// Expressions of the rules before, and how many had to be made beside them.
-#[derive(Default)]
-struct Known {
-    /// As many of a condition as there were rules with it.
-    by_condition: HashMap<String, Vec<Expression>>,
-    #[cfg(test)]
-    compiled: usize,
-}
-
-impl Known {
-    fn of(before: Option<RuleSet>) -> Known {
-        let mut known = Known::default();
-        for rule in before.map(|before| before.rules).unwrap_or_default() {
-            known
-                .by_condition
-                .entry(rule.condition)
-                .or_default()
-                .push(rule.expression);
-        }
-        known
+/// Compile a rule. The expression of the one before is kept if its condition is the same: a new name or another grouping
+/// costs next to nothing.
+fn compile(rule: Rule, before: Option<CompiledRule>) -> Result<CompiledRule, Vec<Diagnostic>> {
+    if rule.kind != KIND {
+        return Err(refused(format!(
+            "rules of another kind than {KIND} are not taken: {}",
+            rule.kind
+        )));
     }
-
-    fn expression(&mut self, condition: &str) -> Result<Expression, Vec<donjon_expr::Diagnostic>> {
-        if let Some(expression) = self.by_condition.get_mut(condition).and_then(Vec::pop) {
-            return Ok(expression);
-        }
-        #[cfg(test)]
-        {
-            self.compiled += 1;
-        }
-        Expression::compile(condition)
-    }
-}
-
-fn compile_rule(rule: Rule, known: &mut Known) -> Result<CompiledRule, Vec<Diagnostic>> {
-    let expression = known.expression(&rule.condition);
-    let expression = expression.map_err(|diagnostics| {
-        let carry = |d: donjon_expr::Diagnostic| Diagnostic {
-            message: d.message,
-            line: d.line,
-            column: d.column,
-        };
-        diagnostics.into_iter().map(carry).collect::<Vec<_>>()
-    })?;
+    let property = multi_level_property(&rule.settings).map_err(refused)?;
+    let known = before.filter(|before| before.expression.source() == rule.condition);
+    let expression = match known {
+        Some(known) => known.expression,
+        None => Expression::compile(&rule.condition).map_err(|diagnostics| {
+            let carry = |d: donjon_expr::Diagnostic| Diagnostic {
+                message: d.message,
+                line: d.line,
+                column: d.column,
+            };
+            diagnostics.into_iter().map(carry).collect::<Vec<_>>()
+        })?,
+    };
     Ok(CompiledRule {
-        id: rule.id,
-        condition: rule.condition,
+        handle: rule.handle,
         expression,
-        grouping: Grouping::new(rule.group_by, rule.multi_level_property),
+        grouping: Grouping::new(rule.group_by, property),
         on_missing: rule.on_missing_group,
     })
+}
+
+/// A diagnostic without a place.
+fn refused(message: String) -> Vec<Diagnostic> {
+    vec![Diagnostic {
+        message,
+        ..Diagnostic::default()
+    }]
+}
+
+/// What the settings of a rule say about its groups. Other settings are for somebody else.
+fn multi_level_property(settings: &str) -> Result<Option<String>, String> {
+    let settings: serde_json::Value =
+        serde_json::from_str(settings).map_err(|error| format!("the settings are not JSON: {error}"))?;
+    match settings.get("multiLevelProperty") {
+        None | Some(serde_json::Value::Null) => Ok(None),
+        Some(serde_json::Value::String(property)) => Ok(Some(property.clone())),
+        Some(other) => Err(format!("multiLevelProperty must be a text: {other}")),
+    }
 }
 
 fn describe(rule: &CompiledRule) -> Accepted {
@@ -168,7 +158,8 @@ fn describe(rule: &CompiledRule) -> Accepted {
             .map(|branch| branch.text.clone())
             .collect(),
         columns,
-        access: Access::Scanned,
+        // Every rule is evaluated for every alert: none is `indexed`.
+        more: Vec::new(),
     }
 }
 
@@ -191,80 +182,92 @@ mod tests {
         assert_eq!(paths(&["customers", "ignored"], Some("name")).paths(), ["customers"]);
     }
 
-    #[test]
-    fn rules_that_did_not_change_are_taken_from_before_and_judge_the_same() {
-        let rule = |id: &str, condition: &str, group: &str| Rule {
-            id: id.into(),
+    fn rule(handle: u32, condition: &str) -> Rule {
+        Rule {
+            handle,
             condition: condition.into(),
-            group_by: vec![group.into()],
+            group_by: vec!["labels.host".into(), "name".into()],
             ..Rule::default()
-        };
-        let (first, _) = RuleSet::compile(
-            vec![rule("a", "name == \"x\"", "g"), rule("b", "name == \"y\"", "g")],
-            None,
-        );
-        let next = || {
-            vec![
-                rule("b", "name == \"y\"", "h"),
-                rule("c", "name == \"y\"", "g"),
-                rule("d", "severity == \"high\"", "g"),
-            ]
-        };
-        let (reused, told) = RuleSet::compile(next(), Some(first));
-        let (anew, expected) = RuleSet::compile(next(), None);
-        assert_eq!(format!("{told:?}"), format!("{expected:?}"));
-        for (one, other) in reused.rules.iter().zip(&anew.rules) {
-            assert_eq!(
-                (&one.id, &one.condition, &one.grouping),
-                (&other.id, &other.condition, &other.grouping)
-            );
         }
-        assert_eq!(reused.rules.len(), 3);
+    }
+
+    fn handles(rule_set: &RuleSet) -> Vec<u32> {
+        rule_set.rules.iter().map(|rule| rule.handle).collect()
+    }
+
+    fn refusal(settings: &str) -> String {
+        let rule = Rule {
+            settings: settings.to_owned(),
+            ..rule(1, "true")
+        };
+        match compile(rule, None) {
+            Ok(rule) => format!("{:?}", rule.grouping),
+            Err(diagnostics) => diagnostics[0].message.clone(),
+        }
     }
 
     #[test]
-    fn an_edit_of_one_rule_compiles_one_rule_also_where_many_have_the_same_condition() {
-        let rule = |id: usize, condition: &str| Rule {
-            id: format!("r{id}"),
-            condition: condition.into(),
-            ..Rule::default()
+    fn the_order_is_that_of_the_last_call_whatever_was_before() {
+        let mut rule_set = RuleSet::default();
+        let all = |handles: &[u32]| handles.iter().map(|handle| rule(*handle, "true")).collect();
+        rule_set.change(all(&[1, 2, 3]), &[1, 2, 3]);
+        assert_eq!(handles(&rule_set), [1, 2, 3]);
+        assert_eq!(
+            rule_set.change(all(&[9]), &[3, 9, 1]).len(),
+            1,
+            "one changed, one report"
+        );
+        assert_eq!(handles(&rule_set), [3, 9, 1]);
+        rule_set.change(Vec::new(), &[1, 3]);
+        assert_eq!(handles(&rule_set), [1, 3]);
+        rule_set.change(Vec::new(), &[1, 2, 3]);
+        assert_eq!(handles(&rule_set), [1, 3], "what is gone is gone");
+        rule_set.change(Vec::new(), &[]);
+        assert!(handles(&rule_set).is_empty());
+    }
+
+    #[test]
+    fn a_changed_rule_is_another_one_and_a_refused_change_leaves_none() {
+        let mut rule_set = RuleSet::default();
+        rule_set.change(vec![rule(1, "name == \"x\""), rule(2, "true")], &[1, 2]);
+        rule_set.change(vec![rule(1, "name == \"y\"")], &[1, 2]);
+        assert_eq!(rule_set.rules[0].expression.source(), "name == \"y\"");
+        let regrouped = Rule {
+            group_by: vec!["service".into()],
+            ..rule(1, "name == \"y\"")
         };
-        let same = || (0..60).map(|id| rule(id, "name == \"x\"")).collect::<Vec<_>>();
-        let (first, _) = RuleSet::compile(same(), None);
-        let mut edited = same();
-        edited[30] = rule(30, "name == \"y\"");
-        let mut known = Known::of(Some(first));
-        let (second, _) = RuleSet::compile_with(edited, &mut known);
-        assert_eq!((second.rules.len(), known.compiled), (60, 1));
-        // The one that was edited away is not needed, and none is lost over further changes.
-        let mut known = Known::of(Some(second));
-        let (_, reports) = RuleSet::compile_with(same(), &mut known);
-        assert_eq!((reports.len(), known.compiled), (60, 1));
+        rule_set.change(vec![regrouped], &[1, 2]);
+        assert_eq!(rule_set.rules[0].grouping.paths(), ["service"]);
+        rule_set.change(vec![rule(1, "name ==")], &[1, 2]);
+        assert_eq!(handles(&rule_set), [2]);
+    }
+
+    #[test]
+    fn settings_and_kinds_that_it_does_not_understand_are_refused() {
+        let multi_level = r#"MultiLevel { path: "labels.host", property: "name" }"#;
+        assert_eq!(refusal(r#"{"multiLevelProperty": "name", "unknown": 1}"#), multi_level);
+        for without in ["{}", r#"{"multiLevelProperty": null}"#] {
+            assert!(refusal(without).starts_with("Paths"), "{without}");
+        }
+        assert!(refusal(r#"{"multiLevelProperty": 5}"#).ends_with(": 5"));
+        assert!(refusal("{").starts_with("the settings are not JSON"));
+        let other = Rule {
+            kind: "sql".into(),
+            ..rule(1, "true")
+        };
+        assert!(compile(other, None).is_err_and(|diagnostics| diagnostics[0].message.ends_with(": sql")));
     }
 
     #[test]
     fn a_refused_rule_leaves_the_others_standing() {
-        let rule = |id: &str, condition: &str| Rule {
-            id: id.into(),
-            condition: condition.into(),
-            group_by: vec!["labels.host".into(), "name".into()],
-            ..Rule::default()
-        };
-        let (rule_set, reports) = RuleSet::compile(
-            vec![
-                rule("bad", "name =="),
-                rule("good", "name == \"a\" || severity == \"high\""),
-            ],
-            None,
-        );
-        assert_eq!(rule_set.rules.len(), 1);
-        let outcomes: Vec<_> = reports
-            .iter()
-            .map(|report| (report.rule.as_str(), &report.outcome))
-            .collect();
+        let mut rule_set = RuleSet::default();
+        let changed = vec![rule(1, "name =="), rule(2, "name == \"a\" || severity == \"high\"")];
+        let reports = rule_set.change(changed, &[1, 2]);
+        assert_eq!(handles(&rule_set), [2]);
+        let outcomes: Vec<_> = reports.iter().map(|report| (report.rule, &report.outcome)).collect();
         let [
-            ("bad", RuleOutcome::Rejected(diagnostics)),
-            ("good", RuleOutcome::Accepted(accepted)),
+            (1, RuleOutcome::Rejected(diagnostics)),
+            (2, RuleOutcome::Accepted(accepted)),
         ] = outcomes.as_slice()
         else {
             panic!("{outcomes:?}");

@@ -1,50 +1,59 @@
-//! Takes the rules of people and says that each reads 1,024 attributes; says that it is stateless and counts alerts in its
-//! memory: shows that what one plugin claims about rules and about itself is nobody else's loss.
+//! Takes the rules of people and says that each reads 1,024 attributes; counts alerts in its memory: shows that what one
+//! plugin claims about rules is nobody else's loss.
 
 use donjon_plugin::{
-    Accepted, Access, Batch, Correlator, Description, Error, Findings, Plugin, Rule, RuleOutcome, RuleReport, Verdict,
+    Accepted, Batch, Correlator, Description, Error, Findings, Plugin, Rule, RuleReport, Verdict, Wanted,
 };
 
 struct Claimant {
     alerts: usize,
-    rule: Option<String>,
+    /// The first one in force.
+    rule: Option<u32>,
 }
 
 impl Plugin for Claimant {
     fn describe() -> Description {
         Description::new("claimant", env!("CARGO_PKG_VERSION"), "Claims far too much.")
-            .wants_fields(["name"])
-            .stateless()
-            .takes_rules()
     }
 
-    fn init(_config: &str) -> Result<Self, Error> {
+    fn init(_tenant: &str, _config: &str) -> Result<Self, Error> {
         Ok(Claimant { alerts: 0, rule: None })
     }
 }
 
 impl Correlator for Claimant {
-    fn configure(&mut self, _tenant: &str, rules: Vec<Rule>) -> Result<Vec<RuleReport>, Error> {
-        self.rule = rules.first().map(|rule| rule.id.clone());
-        let report = |rule: Rule| RuleReport {
-            outcome: RuleOutcome::Accepted(Accepted {
+    fn wants(&self) -> Wanted {
+        Wanted::columns(["name"])
+    }
+
+    fn rule_kinds(&self) -> Vec<String> {
+        vec!["cel".to_owned()]
+    }
+
+    fn configure(&mut self, changed: Vec<Rule>, in_force: &[u32]) -> Result<Vec<RuleReport>, Error> {
+        self.rule = in_force.first().copied();
+        let report = |rule: &Rule| {
+            let accepted = Accepted {
                 branches: vec!["true".into()],
                 columns: (0..1_024).map(|at| format!("labels.{}.{at}", rule.id)).collect(),
-                access: Access::Scanned,
-            }),
-            rule: rule.id,
+                more: Vec::new(),
+            };
+            RuleReport::accepted(rule, accepted)
         };
-        Ok(rules.into_iter().map(report).collect())
+        Ok(changed.iter().map(report).collect())
     }
 
     fn correlate(&mut self, batch: &Batch) -> Result<Findings, Error> {
         self.alerts += batch.len();
-        let mut findings = Findings::default();
-        if let Some(rule) = &self.rule {
-            let group = format!("claimed {}", self.alerts);
-            findings
-                .verdicts
-                .push(Verdict::new(0, rule.as_str(), [group]).reading(0..1_024));
+        let mut findings = Findings::new();
+        if let Some(rule) = self.rule {
+            findings.push(Verdict {
+                alert: 0,
+                rule,
+                group: vec![format!("claimed {}", self.alerts)],
+                branches: Vec::new(),
+                read: (0..1_024).collect(),
+            });
         }
         Ok(findings)
     }

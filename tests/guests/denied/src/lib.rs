@@ -11,7 +11,7 @@ impl Plugin for Denied {
         Description::new("denied", env!("CARGO_PKG_VERSION"), "Asks for Elasticsearch.")
     }
 
-    fn init(_config: &str) -> Result<Self, Error> {
+    fn init(_tenant: &str, _config: &str) -> Result<Self, Error> {
         Ok(Denied)
     }
 }

@@ -2,16 +2,16 @@
 //!
 //! An alert named `loop` makes `correlate` loop for ever; `{"loop_in_init":true}` does the same in `init`.
 
-use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, config};
+use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, Wanted, config};
 
 struct Looper;
 
 impl Plugin for Looper {
     fn describe() -> Description {
-        Description::new("looper", env!("CARGO_PKG_VERSION"), "Loops for ever on demand.").wants_fields(["name"])
+        Description::new("looper", env!("CARGO_PKG_VERSION"), "Loops for ever on demand.")
     }
 
-    fn init(_config: &str) -> Result<Self, Error> {
+    fn init(_tenant: &str, _config: &str) -> Result<Self, Error> {
         if config::get("loop_in_init").as_deref() == Some("true") {
             spin();
         }
@@ -20,9 +20,12 @@ impl Plugin for Looper {
 }
 
 impl Correlator for Looper {
+    fn wants(&self) -> Wanted {
+        Wanted::columns(["name"])
+    }
+
     fn correlate(&mut self, batch: &Batch) -> Result<Findings, Error> {
-        let names = batch.rows.iter().flatten().filter_map(|value| value.as_text());
-        if names.into_iter().any(|name| name == "loop") {
+        if batch.alerts().any(|alert| alert.text("name") == Some("loop")) {
             spin();
         }
         Ok(Findings::default())

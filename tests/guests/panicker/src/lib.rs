@@ -1,9 +1,7 @@
 //! Panics on an alert named `poison`, and otherwise groups alerts by name under a policy of its own: shows that one
 //! poisonous alert costs the others nothing.
 
-use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, Verdict};
-
-const POLICY: &str = "same-name";
+use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, Policy, Wanted, policy};
 
 struct Panicker;
 
@@ -14,23 +12,29 @@ impl Plugin for Panicker {
             env!("CARGO_PKG_VERSION"),
             "Panics on an alert named poison.",
         )
-        .wants_fields(["name"])
-        .stateless()
-        .policy(POLICY, r#"{"ruleName": "Same name", "timeframeInSeconds": 600}"#)
     }
 
-    fn init(_config: &str) -> Result<Self, Error> {
+    fn init(_tenant: &str, _config: &str) -> Result<Self, Error> {
         Ok(Panicker)
     }
 }
 
 impl Correlator for Panicker {
+    fn wants(&self) -> Wanted {
+        Wanted::columns(["name"])
+    }
+
+    fn policies(&self) -> Result<Vec<Policy>, Error> {
+        let settings = r#"{"ruleName": "Same name", "timeframeInSeconds": 600}"#;
+        Ok(vec![Policy::new("same-name", settings)])
+    }
+
     fn correlate(&mut self, batch: &Batch) -> Result<Findings, Error> {
-        let mut findings = Findings::default();
-        for (alert, row) in batch.indexed_rows() {
-            let name = row.first().and_then(|value| value.as_text()).unwrap_or("none");
+        let mut findings = Findings::new();
+        for alert in batch.alerts() {
+            let name = alert.text("name").unwrap_or("none");
             assert_ne!(name, "poison", "a poisonous alert");
-            findings.verdicts.push(Verdict::new(alert, POLICY, [name]).reading([0]));
+            findings.verdict(&alert, policy(0)).group([name]).reading(["name"]);
         }
         Ok(findings)
     }

@@ -5,7 +5,7 @@
 //! `correlate` panic, and with `{"broken":true}` every alert does. Verdicts on an alert named `no branch` name one that no
 //! rule has.
 
-use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, Rule, RuleReport};
+use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, Rule, RuleReport, Wanted};
 use donjon_plugin_rules::Rules;
 
 /// About a second or two; far below the limit of the host.
@@ -18,45 +18,57 @@ struct Picky {
 
 impl Plugin for Picky {
     fn describe() -> Description {
-        Rules::describe().wants_fields(["name"])
+        Rules::describe()
     }
 
-    fn init(config: &str) -> Result<Self, Error> {
+    fn init(tenant: &str, config: &str) -> Result<Self, Error> {
         Ok(Picky {
-            rules: Rules::init("{}")?,
+            rules: Rules::init(tenant, "{}")?,
             broken: config.contains("true"),
         })
     }
 }
 
 impl Correlator for Picky {
-    fn configure(&mut self, tenant: &str, rules: Vec<Rule>) -> Result<Vec<RuleReport>, Error> {
-        for rule in &rules {
+    fn wants(&self) -> Wanted {
+        Wanted::columns(["name"])
+    }
+
+    fn rule_kinds(&self) -> Vec<String> {
+        self.rules.rule_kinds()
+    }
+
+    fn configure(&mut self, changed: Vec<Rule>, in_force: &[u32]) -> Result<Vec<RuleReport>, Error> {
+        for rule in &changed {
             assert_ne!(rule.name, "trap", "a rule that I cannot stand");
             if rule.name == "slow" {
                 spin();
             }
         }
-        self.rules.configure(tenant, rules)
+        self.rules.configure(changed, in_force)
     }
 
     fn correlate(&mut self, batch: &Batch) -> Result<Findings, Error> {
         assert!(!self.broken, "broken");
-        let mut values = batch.rows.iter().flatten();
+        let mut cells = batch.alerts().flat_map(|alert| alert.cells());
         assert!(
-            !values.any(|value| value.as_text() == Some("poison")),
+            !cells.any(|(_, value)| value.as_text() == Some("poison")),
             "a poisonous alert"
         );
-        let mut findings = self.rules.correlate(batch)?;
-        let strange: Vec<u32> = batch
-            .indexed_rows()
-            .filter(|(_, row)| row.iter().any(|value| value.as_text() == Some("no branch")))
-            .map(|(alert, _)| alert)
-            .collect();
-        for verdict in &mut findings.verdicts {
-            if strange.contains(&verdict.alert) {
+        let found = self.rules.correlate(batch)?;
+        let names = |text: &str, index: u32| {
+            let alert = batch.alerts().find(|alert| alert.index() == index);
+            alert.is_some_and(|alert| alert.cells().any(|(_, value)| value.as_text() == Some(text)))
+        };
+        let mut findings = Findings::new();
+        for mut verdict in found.verdicts(batch) {
+            if names("no branch", verdict.alert) {
                 verdict.branches.push(77);
             }
+            findings.push(verdict);
+        }
+        for failure in found.failures() {
+            findings.push_failure(failure.clone());
         }
         Ok(findings)
     }

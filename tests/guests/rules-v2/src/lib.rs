@@ -1,7 +1,7 @@
 //! The rules plugin with another version and a visible change, `v2:` in front of every group value: shows that a plugin
 //! is replaced while the host runs, and from which batch on.
 
-use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, Rule, RuleReport};
+use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, Rule, RuleReport, Wanted};
 use donjon_plugin_rules::Rules;
 
 struct RulesV2(Rules);
@@ -14,20 +14,35 @@ impl Plugin for RulesV2 {
         }
     }
 
-    fn init(config: &str) -> Result<Self, Error> {
-        Rules::init(config).map(RulesV2)
+    fn init(tenant: &str, config: &str) -> Result<Self, Error> {
+        Rules::init(tenant, config).map(RulesV2)
     }
 }
 
 impl Correlator for RulesV2 {
-    fn configure(&mut self, tenant: &str, rules: Vec<Rule>) -> Result<Vec<RuleReport>, Error> {
-        self.0.configure(tenant, rules)
+    fn wants(&self) -> Wanted {
+        self.0.wants()
+    }
+
+    fn rule_kinds(&self) -> Vec<String> {
+        self.0.rule_kinds()
+    }
+
+    fn configure(&mut self, changed: Vec<Rule>, in_force: &[u32]) -> Result<Vec<RuleReport>, Error> {
+        self.0.configure(changed, in_force)
     }
 
     fn correlate(&mut self, batch: &Batch) -> Result<Findings, Error> {
-        let mut findings = self.0.correlate(batch)?;
-        for value in findings.verdicts.iter_mut().flat_map(|verdict| &mut verdict.group_key) {
-            value.insert_str(0, "v2:");
+        let found = self.0.correlate(batch)?;
+        let mut findings = Findings::new();
+        for mut verdict in found.verdicts(batch) {
+            for value in &mut verdict.group {
+                value.insert_str(0, "v2:");
+            }
+            findings.push(verdict);
+        }
+        for failure in found.failures() {
+            findings.push_failure(failure.clone());
         }
         Ok(findings)
     }

@@ -1,8 +1,8 @@
-//! The rules plugin as if it kept a state: shows what a failing `configure` on the copy that serves leaves in force.
+//! The rules plugin with a memory of its own, as any plugin may have one: shows what a failing `configure` on the copy that serves leaves in force.
 //!
 //! A rule named `trap when used` makes `configure` panic once the copy has judged an alert.
 
-use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, Rule, RuleReport};
+use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, Rule, RuleReport, Wanted};
 use donjon_plugin_rules::Rules;
 
 struct Stateful {
@@ -12,25 +12,30 @@ struct Stateful {
 
 impl Plugin for Stateful {
     fn describe() -> Description {
-        Description {
-            stateless: false,
-            ..Rules::describe()
-        }
+        Rules::describe()
     }
 
-    fn init(config: &str) -> Result<Self, Error> {
+    fn init(tenant: &str, config: &str) -> Result<Self, Error> {
         Ok(Stateful {
-            rules: Rules::init(config)?,
+            rules: Rules::init(tenant, config)?,
             used: false,
         })
     }
 }
 
 impl Correlator for Stateful {
-    fn configure(&mut self, tenant: &str, rules: Vec<Rule>) -> Result<Vec<RuleReport>, Error> {
-        let trap = self.used && rules.iter().any(|rule| rule.name == "trap when used");
+    fn wants(&self) -> Wanted {
+        self.rules.wants()
+    }
+
+    fn rule_kinds(&self) -> Vec<String> {
+        self.rules.rule_kinds()
+    }
+
+    fn configure(&mut self, changed: Vec<Rule>, in_force: &[u32]) -> Result<Vec<RuleReport>, Error> {
+        let trap = self.used && changed.iter().any(|rule| rule.name == "trap when used");
         assert!(!trap, "used already");
-        self.rules.configure(tenant, rules)
+        self.rules.configure(changed, in_force)
     }
 
     fn correlate(&mut self, batch: &Batch) -> Result<Findings, Error> {

@@ -1,7 +1,7 @@
 //! Changes alerts named `poison` as far as its configuration (`deed`) takes it: shows that an enricher's patch can neither
 //! be too deep for the host nor too large for its records. Wants whole documents.
 
-use donjon_plugin::{Batch, Description, Enricher, Error, Patch, Plugin, config};
+use donjon_plugin::{Batch, Description, Enricher, Error, Patch, Plugin, Wanted, config};
 
 struct Vandal {
     deed: String,
@@ -14,19 +14,22 @@ impl Plugin for Vandal {
             env!("CARGO_PKG_VERSION"),
             "Changes alerts beyond all measure.",
         )
-        .wants_documents()
     }
 
-    fn init(_config: &str) -> Result<Self, Error> {
+    fn init(_tenant: &str, _config: &str) -> Result<Self, Error> {
         let deed = config::get("deed").unwrap_or_default().trim_matches('"').to_owned();
         Ok(Vandal { deed })
     }
 }
 
 impl Enricher for Vandal {
+    fn wants(&self) -> Wanted {
+        Wanted::documents()
+    }
+
     fn enrich(&mut self, batch: &Batch) -> Result<Vec<Patch>, Error> {
-        let patches = (0_u32..).zip(&batch.documents).map(|(alert, document)| {
-            let patch = Patch::new(alert);
+        let patches = batch.alerts().map(|alert| {
+            let (patch, document) = (Patch::new(&alert), alert.document());
             match self.deed.as_str() {
                 // Short of a JSON reader: the name is not written otherwise in the tests.
                 _ if !contains(document, b"poison") => patch.set("labels.bytes", document.len().to_string()),

@@ -1,14 +1,15 @@
 //! Does what its configuration names (`deed`) to every alert named `poison`: shows that a correlator which recurses, names
 //! what is not its own, floods or fills whatever it reaches costs other alerts and other plugins nothing.
 
-use donjon_plugin::{Batch, Correlator, Description, Error, Findings, Plugin, RuleFailure, Verdict, config, kv, log};
+use donjon_plugin::{
+    Alert, Batch, Correlator, Description, Error, Findings, Plugin, Policy, Verdict, Wanted, config, kv, log, policy,
+};
 
-const POLICY: &str = "villainy";
+/// Hosts count rules from here on; it is given none of them.
+const FIRST_RULE: u32 = 0;
 
 struct Villain {
     deed: String,
-    /// A rule that is none of its business.
-    foreign: String,
 }
 
 impl Plugin for Villain {
@@ -18,55 +19,65 @@ impl Plugin for Villain {
             env!("CARGO_PKG_VERSION"),
             "Misbehaves on alerts named poison.",
         )
-        .wants_fields(["name"])
-        .policy(POLICY, r#"{"ruleName": "Villainy", "timeframeInSeconds": 600}"#)
     }
 
-    fn init(_config: &str) -> Result<Self, Error> {
-        let text = |path: &str| config::get(path).unwrap_or_default().trim_matches('"').to_owned();
-        let (deed, foreign) = (text("deed"), text("foreign"));
+    fn init(_tenant: &str, _config: &str) -> Result<Self, Error> {
+        let deed = config::get("deed").unwrap_or_default().trim_matches('"').to_owned();
         if deed == "slow-start" {
             spin(200_000_000);
         }
-        Ok(Villain { deed, foreign })
+        Ok(Villain { deed })
     }
 }
 
 impl Correlator for Villain {
+    fn wants(&self) -> Wanted {
+        Wanted::columns(["name"])
+    }
+
+    fn policies(&self) -> Result<Vec<Policy>, Error> {
+        let settings = r#"{"ruleName": "Villainy", "timeframeInSeconds": 600}"#;
+        Ok(vec![Policy::new("villainy", settings)])
+    }
+
     fn correlate(&mut self, batch: &Batch) -> Result<Findings, Error> {
-        let mut findings = Findings::default();
-        for (alert, row) in batch.indexed_rows() {
-            if row.first().and_then(|name| name.as_text()) == Some("poison") {
-                self.act(alert, &mut findings)?;
-            }
+        let mut findings = Findings::new();
+        for alert in batch.alerts().filter(|alert| alert.text("name") == Some("poison")) {
+            self.act(alert, &mut findings)?;
         }
         Ok(findings)
     }
 }
 
 impl Villain {
-    fn act(&self, alert: u32, findings: &mut Findings) -> Result<(), Error> {
-        let verdict = |rule: &str, group: String| Verdict::new(alert, rule, [group]);
+    fn act(&self, alert: Alert<'_>, findings: &mut Findings) -> Result<(), Error> {
         match self.deed.as_str() {
             "recursion" => drop(dig(&[1; 64])),
             "slow-start" => panic!("and now once more"),
             "floods-verdicts" => {
-                let groups = (0..100_000).map(|group: u32| verdict(POLICY, group.to_string()));
-                findings.verdicts.extend(groups);
-            }
-            "long-group" => findings.verdicts.push(verdict(POLICY, "x".repeat(1 << 20))),
-            "reads-twice" => findings
-                .verdicts
-                .push(verdict(POLICY, "one".into()).reading(vec![0; 4_096])),
-            "unknown-rules" => {
-                for at in 0..1_000 {
-                    let rule = format!("no-such-rule-{at}");
-                    findings.verdicts.push(verdict(&rule, "one".into()));
-                    let message = "no".to_owned();
-                    findings.failures.push(RuleFailure { alert, rule, message });
+                for group in 0..100_000 {
+                    findings.verdict(&alert, policy(0)).group([group.to_string()]);
                 }
             }
-            "foreign-rules" => findings.verdicts.push(verdict(&self.foreign, "stolen".into())),
+            "long-group" => {
+                findings.verdict(&alert, policy(0)).group(["x".repeat(1 << 20)]);
+            }
+            "reads-twice" => findings.push(Verdict {
+                alert: alert.index(),
+                rule: policy(0),
+                group: vec!["one".into()],
+                read: vec![0; 4_096],
+                ..Verdict::default()
+            }),
+            "unknown-rules" => {
+                for at in 0..1_000 {
+                    findings.verdict(&alert, policy(1 + at)).group(["one"]);
+                    findings.failure(&alert, policy(1 + at), "no");
+                }
+            }
+            "foreign-rules" => {
+                findings.verdict(&alert, FIRST_RULE).group(["stolen"]);
+            }
             "forges-log-lines" => {
                 for _ in 0..1_000 {
                     log::error("nothing\n2026-11-21T00:00:00Z ERROR donjon: \u{1b}[31mforged line");
@@ -74,7 +85,7 @@ impl Villain {
             }
             "fills-its-store" => {
                 for key in 0..10_000 {
-                    kv::set(&format!("{alert}-{key}"), &[7; 60_000], None)?;
+                    kv::set(&format!("{}-{key}", alert.seq()), &[7; 60_000], None)?;
                 }
             }
             _ => {}
