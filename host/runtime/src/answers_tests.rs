@@ -1,38 +1,123 @@
 //! Answers at their caps and over them: what counts, what is refused, and who is told.
 
+use donjon_core::batch::{AcceptedRule, BatchBuilder, OnMissingGroup, RuleReport, RuleSpec};
+use donjon_core::{Seq, TenantId, Timestamp};
+
 use super::*;
+use crate::convert;
 
-const SHAPE: Shape = Shape { alerts: 4, columns: 3 };
+/// A verdict as a plugin means it, before it is put into flat lists.
+#[derive(Clone)]
+struct Meant {
+    alert: u32,
+    rule: u32,
+    group: Vec<String>,
+    branches: Vec<u32>,
+    read: Vec<u32>,
+}
 
-fn verdict(alert: u32, rule: &str, group: &str) -> wit_correlation::Verdict {
-    wit_correlation::Verdict {
+fn verdict(alert: u32, rule: u32, group: &str) -> Meant {
+    Meant {
         alert,
-        rule: rule.to_owned(),
-        group_key: vec![group.to_owned()],
+        rule,
+        group: vec![group.to_owned()],
         branches: vec![0],
         read: vec![0],
     }
 }
 
-fn checked(verdicts: Vec<wit_correlation::Verdict>) -> Checked<Findings> {
-    let said = wit_correlation::Findings {
-        verdicts,
-        failures: Vec::new(),
+fn batch() -> WitBatch {
+    let mut builder = BatchBuilder::new(TenantId::from("t"), 4, ["a", "b", "c"].into_iter());
+    for seq in 0..4 {
+        builder.end_alert(Seq(seq), Timestamp(seq));
+    }
+    convert::batch(builder.finish())
+}
+
+/// Rules with the handles from 0 to 99, called `r` and their handle.
+fn given() -> GivenRules {
+    let rule = |at: usize| RuleSpec {
+        id: RuleId::from(format!("r{at}")),
+        version: 1,
+        name: String::new(),
+        condition: "true".to_owned(),
+        group_by: Vec::new(),
+        on_missing_group: OnMissingGroup::None,
+        multi_level_property: None,
     };
-    findings(said, SHAPE, &Limits::default())
+    let rules: Vec<RuleSpec> = (0..100).map(rule).collect();
+    let report = |_: u32, rule: &RuleId| RuleReport {
+        rule: rule.clone(),
+        outcome: Ok(AcceptedRule::default()),
+    };
+    GivenRules::default().change_to(&rules).unwrap().done(report).0
+}
+
+/// The flat lists, with each group value as a text of its own.
+fn flat(verdicts: &[Meant]) -> wit_correlation::Findings {
+    let mut said = wit_correlation::Findings {
+        alerts: Vec::new(),
+        rules: Vec::new(),
+        key_ends: Vec::new(),
+        keys: Vec::new(),
+        branch_ends: Vec::new(),
+        branches: Vec::new(),
+        read_ends: Vec::new(),
+        read: Vec::new(),
+        own_texts: Vec::new(),
+        own_text_ends: Vec::new(),
+        failures: Vec::new(),
+        more: Vec::new(),
+    };
+    let of_batch = batch().text_ends.len();
+    for verdict in verdicts {
+        said.alerts.push(verdict.alert);
+        said.rules.push(verdict.rule);
+        for value in &verdict.group {
+            said.keys.push((of_batch + said.own_text_ends.len()) as u32);
+            said.own_texts.extend(value.bytes());
+            said.own_text_ends.push(said.own_texts.len() as u32);
+        }
+        said.key_ends.push(said.keys.len() as u32);
+        said.branches.extend(&verdict.branches);
+        said.branch_ends.push(said.branches.len() as u32);
+        said.read.extend(&verdict.read);
+        said.read_ends.push(said.read.len() as u32);
+    }
+    said
+}
+
+fn answered(said: wit_correlation::Findings) -> Result<Checked<Findings>, Misfit> {
+    let (batch, rules) = (batch(), given());
+    let policies = [Policy {
+        id: RuleId::from("policy"),
+        settings: String::new(),
+        branches: Vec::new(),
+    }];
+    let asked = Asked {
+        batch: &batch,
+        rules: &rules,
+        policies: &policies,
+        limits: &Limits::default(),
+    };
+    findings(said, &asked)
+}
+
+fn checked(verdicts: &[Meant]) -> Checked<Findings> {
+    answered(flat(verdicts)).unwrap()
 }
 
 #[test]
 fn the_first_64_verdicts_of_an_alert_count_and_the_alert_is_told_of_the_rest() {
-    let groups = |count: usize| (0..count).map(|i| verdict(1, "r", &format!("g{i}")));
-    let at_the_cap = checked(groups(64).collect());
+    let groups = |count: usize| (0..count).map(|i| verdict(1, 1, &format!("g{i}")));
+    let at_the_cap = checked(&groups(64).collect::<Vec<_>>());
     assert_eq!((at_the_cap.said.verdicts.len(), at_the_cap.dropped), (64, 0));
     assert_eq!(at_the_cap.refused, []);
     // The order among alerts does not matter: what happens to one alert never depends on the others (I10).
     let mut mixed: Vec<_> = groups(100).collect();
-    mixed.insert(0, verdict(0, "r", "g"));
-    mixed.push(verdict(2, "r", "g"));
-    let over = checked(mixed);
+    mixed.insert(0, verdict(0, 1, "g"));
+    mixed.push(verdict(2, 1, "g"));
+    let over = checked(&mixed);
     assert_eq!(over.said.verdicts.len(), 66);
     assert_eq!(over.said.verdicts[64].group_key, ["g63"]);
     assert_eq!(over.dropped, 36);
@@ -42,14 +127,9 @@ fn the_first_64_verdicts_of_an_alert_count_and_the_alert_is_told_of_the_rest() {
 
 #[test]
 fn the_same_verdict_twice_is_one_with_the_branches_and_columns_of_both() {
-    let mut again = verdict(3, "r", "g");
+    let mut again = verdict(3, 1, "g");
     (again.branches, again.read) = (vec![2, 0, 2], vec![2, 2, 1, 0]);
-    let checked = checked(vec![
-        verdict(3, "r", "g"),
-        again,
-        verdict(3, "r", "other"),
-        verdict(2, "r", "g"),
-    ]);
+    let checked = checked(&[verdict(3, 1, "g"), again, verdict(3, 1, "other"), verdict(2, 1, "g")]);
     let verdicts = &checked.said.verdicts;
     assert_eq!(verdicts.len(), 3);
     assert_eq!(
@@ -62,17 +142,18 @@ fn the_same_verdict_twice_is_one_with_the_branches_and_columns_of_both() {
 #[test]
 fn a_verdict_that_does_not_fit_is_refused_alone_and_its_alert_told() {
     let long = "x".repeat(5_000);
-    let mut many_values = verdict(0, "r", "g");
-    many_values.group_key = vec!["x".into(); 17];
-    let mut strange = verdict(2, "r", "g");
+    let mut many_values = verdict(0, 1, "g");
+    many_values.group = vec!["x".into(); 17];
+    let mut strange = verdict(2, 1, "g");
     strange.read = vec![0, 3];
-    let checked = checked(vec![
-        verdict(0, "r", "fits"),
+    let checked = checked(&[
+        verdict(0, 1, "fits"),
         many_values,
-        verdict(1, "r", &long),
+        verdict(1, 1, &long),
         strange,
-        verdict(3, &long, "g"),
-        verdict(9, "r", "g"),
+        verdict(3, 100, "g"),
+        verdict(3, FIRST_POLICY_HANDLE + 1, "g"),
+        verdict(9, 1, "g"),
     ]);
     assert_eq!(checked.said.verdicts.len(), 1);
     let told: Vec<(usize, &str)> = checked.refused.iter().map(|(at, why)| (*at, why.as_str())).collect();
@@ -83,24 +164,24 @@ fn a_verdict_that_does_not_fit_is_refused_alone_and_its_alert_told() {
             "a value that names a group is longer than the limit of 4096 bytes: 5000",
         ),
         (2, "a verdict has read a column that is not among the 3: 3"),
-        (3, "the name of a rule is longer than the limit of 256 bytes: 5000"),
     ];
     assert_eq!(told, expected);
-    assert_eq!(checked.dropped, 5, "the one without an alert is counted");
+    assert_eq!(checked.dropped, 4, "the one without an alert is counted");
+    assert_eq!(checked.foreign, 2, "a rule and a policy that are not its own");
 }
 
 #[test]
 fn rule_failures_are_bounded_for_each_alert() {
     let failure = |alert: u32, at: usize| wit_correlation::RuleFailure {
         alert,
-        rule: format!("r{at}"),
+        rule: u32::try_from(at).unwrap(),
         message: "m".repeat(5_000),
     };
     let said = wit_correlation::Findings {
-        verdicts: Vec::new(),
         failures: (0..100).map(|at| failure(2, at)).chain([failure(3, 0)]).collect(),
+        ..flat(&[])
     };
-    let checked = findings(said, SHAPE, &Limits::default());
+    let checked = answered(said).unwrap();
     assert_eq!(checked.said.failures.len(), 65);
     assert!(
         checked
@@ -118,15 +199,14 @@ fn rule_failures_are_bounded_for_each_alert() {
 }
 
 fn set(path: &str, json: &str) -> wit_enrichment::Change {
-    wit_enrichment::Change::Set((path.to_owned(), json.to_owned()))
+    wit_enrichment::Change::Set(wit_enrichment::Setting {
+        path: path.to_owned(),
+        json: json.to_owned(),
+    })
 }
 
 fn patched(changes: Vec<wit_enrichment::Change>) -> Checked<Vec<Patch>> {
-    patches(
-        vec![wit_enrichment::Patch { alert: 1, changes }],
-        SHAPE,
-        &Limits::default(),
-    )
+    patches(vec![wit_enrichment::Patch { alert: 1, changes }], 4, &Limits::default())
 }
 
 #[test]
@@ -164,7 +244,7 @@ fn changes_are_bounded_for_each_alert_however_many_patches_they_come_in() {
         alert: 0,
         changes: vec![set("a", "1"); 100],
     };
-    let checked = patches((0..3).map(patch).collect(), SHAPE, &Limits::default());
+    let checked = patches((0..3).map(patch).collect(), 4, &Limits::default());
     assert_eq!(checked.said.iter().map(|patch| patch.changes.len()).sum::<usize>(), 128);
     assert_eq!(checked.dropped, 172);
     assert!(
@@ -174,4 +254,51 @@ fn changes_are_bounded_for_each_alert_however_many_patches_they_come_in() {
     );
     let checked = patched(vec![set(&"a".repeat(300), "1"), set("a", &"1".repeat(70_000))]);
     assert_eq!((checked.said.len(), checked.dropped), (0, 2));
+}
+
+#[test]
+fn lists_that_do_not_fit_together_are_believed_in_nothing() {
+    let good = || flat(&[verdict(0, 1, "g"), verdict(1, FIRST_POLICY_HANDLE, "h")]);
+    let named: Vec<String> = answered(good())
+        .unwrap()
+        .said
+        .verdicts
+        .iter()
+        .map(|v| v.rule.to_string())
+        .collect();
+    assert_eq!(named, ["r1", "policy"]);
+    type Spoil = fn(&mut wit_correlation::Findings);
+    let cases: [(Spoil, Misfit); 7] = [
+        (|said| said.rules.truncate(1), Misfit::Lengths),
+        (|said| said.read_ends.push(0), Misfit::Lengths),
+        (|said| said.key_ends[1] = 0, Misfit::Ends),
+        (|said| said.branch_ends[1] = 9, Misfit::Ends),
+        (|said| said.keys[0] = 5, Misfit::TextId),
+        (|said| said.own_texts[0] = 0xff, Misfit::Utf8),
+        (|said| said.more.push(("a".into(), "1".into())), Misfit::More),
+    ];
+    for (spoil, expected) in cases {
+        let mut said = good();
+        spoil(&mut said);
+        assert_eq!(answered(said).unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn a_group_is_named_by_texts_of_the_batch_as_well_as_by_its_own() {
+    let mut said = flat(&[verdict(0, 1, "own")]);
+    said.keys[0] = 2;
+    assert_eq!(
+        answered(said).unwrap().said.verdicts[0].group_key,
+        ["c"],
+        "the name of the third column"
+    );
+}
+
+#[test]
+fn a_change_that_this_version_does_not_know_is_refused_and_told() {
+    let other = wit_enrichment::Change::Other(("suppress".to_owned(), "{}".to_owned()));
+    let checked = patched(vec![other, set("a", "1")]);
+    assert_eq!(checked.said[0].changes.len(), 1);
+    assert_eq!(checked.refused[0].1, "this version knows no such change: suppress");
 }

@@ -11,7 +11,7 @@ use donjon_runtime::{CorrelateOutcome, EnrichOutcome, PluginSet};
 use donjon_store::journal::EntryBody;
 use donjon_store::{NewEntry, State};
 
-use super::super::scripted::Scripted;
+use super::super::scripted::{Scripted, fingerprint_of, fingerprints};
 use super::super::tests::{Setting, alert, replay_by, replay_counted, replay_in, tenant};
 use super::*;
 
@@ -34,7 +34,7 @@ fn finder(state: &State, calls: &Calls) -> Scripted {
         let verdict = |(at, group): (usize, usize)| Verdict {
             alert: at,
             rule: policy(group),
-            group_key: vec![batch.keys[at].1.as_str().to_owned()],
+            group_key: vec![fingerprint_of(&batch, at).to_owned()],
             branches: vec![0],
             read: Vec::new(),
         };
@@ -143,11 +143,11 @@ fn hoarder(state: &State, keys_per_alert: usize) -> Scripted {
         if written.0 != committed {
             *written = (committed, 0);
         }
-        let keys = |fingerprint: &Fingerprint| match fingerprint.as_str() {
+        let keys = |fingerprint: &str| match fingerprint {
             "greedy" => 900,
             _ => keys_per_alert,
         };
-        let all: usize = batch.keys.iter().map(|(_, fingerprint)| keys(fingerprint)).sum();
+        let all: usize = fingerprints(&batch).map(keys).sum();
         if written.1 + all > 800 {
             // The batch begins anew, or the alert goes on without.
             written.1 = 0;
@@ -159,8 +159,8 @@ fn hoarder(state: &State, keys_per_alert: usize) -> Scripted {
             };
         }
         written.1 += all;
-        let of = |fingerprint: &Fingerprint| {
-            let name = fingerprint.as_str().to_owned();
+        let of = |fingerprint: &str| {
+            let name = fingerprint.to_owned();
             (0..keys_per_alert).map(move |at| KvWrite {
                 key: format!("{name}-{at}"),
                 value: Some(KvValue {
@@ -170,7 +170,7 @@ fn hoarder(state: &State, keys_per_alert: usize) -> Scripted {
             })
         };
         EnrichOutcome {
-            kv_writes: batch.keys.iter().flat_map(|(_, fingerprint)| of(fingerprint)).collect(),
+            kv_writes: fingerprints(&batch).flat_map(of).collect(),
             ..EnrichOutcome::default()
         }
     })

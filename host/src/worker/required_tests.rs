@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use donjon_core::batch::{Batch, Scalar};
+use donjon_core::batch::Batch;
 use donjon_core::state::StateView;
 use donjon_core::{Fingerprint, TenantId};
 use donjon_runtime::{CorrelateOutcome, PluginSet};
 use donjon_store::{NewEntry, State};
 
-use super::super::scripted::Scripted;
+use super::super::scripted::{Scripted, fingerprint_of, fingerprints};
 use super::super::tests::{Setting, alert, replay_in};
 use crate::line::Policy;
 
@@ -37,7 +37,7 @@ impl Outcome {
     }
 
     fn calls_with(&self, fingerprint: &str) -> usize {
-        let with = |batch: &&Batch| batch.keys.iter().any(|(_, of)| of.as_str() == fingerprint);
+        let with = |batch: &&Batch| fingerprints(batch).any(|of| of == fingerprint);
         self.calls.iter().filter(with).count()
     }
 }
@@ -78,8 +78,10 @@ fn judged(
 
 /// Alerts whose fingerprint begins with `poison`.
 fn poison(batch: &Batch) -> Vec<usize> {
-    let is_poison = |row: &Vec<Scalar>| matches!(&row[0], Scalar::Text(text) if text.starts_with("poison"));
-    (0..batch.len()).filter(|at| is_poison(&batch.rows[*at])).collect()
+    let all = fingerprints(batch).enumerate();
+    all.filter(|(_, of)| of.starts_with("poison"))
+        .map(|(at, _)| at)
+        .collect()
 }
 
 #[test]
@@ -133,7 +135,7 @@ fn who_sends_poison_often_is_asked_once() {
 fn a_failure_by_circumstance_is_no_poison_and_is_waited_for() {
     let entries = [sent("a", "good"), sent("a", "unlucky")];
     let unlucky = |batch: &Batch, pauses: usize| {
-        let is_it = batch.keys[0].1.as_str() == "unlucky" && pauses < 3;
+        let is_it = fingerprint_of(batch, 0) == "unlucky" && pauses < 3;
         ((0..usize::from(is_it)).collect(), is_it)
     };
     let outcome = judged(&entries, unlucky);

@@ -27,6 +27,7 @@ fn scripted(hash: &'static str, policies: &[(&str, &str)]) -> Scripted {
     let policy = |(id, settings): &(&str, &str)| Policy {
         id: RuleId::from(*id),
         settings: (*settings).to_owned(),
+        branches: Vec::new(),
     };
     Scripted {
         hash,

@@ -4,13 +4,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use donjon_core::TenantId;
-use donjon_core::batch::{Batch, RuleReport, RuleSpec, Wants};
+use donjon_core::batch::{Batch, Cell, RuleReport, RuleSpec, Wants};
 use donjon_runtime::{
     CallError, Configured, CorrelateOutcome, Description, EnrichOutcome, PluginCalls, PluginCounters, Policy, Role,
 };
 
 type Correlate = dyn Fn(Batch) -> CorrelateOutcome + Send + Sync;
 type Enrich = dyn Fn(Batch) -> EnrichOutcome + Send + Sync;
+
+/// What it gets of alerts, unless it wants something else.
+const FINGERPRINT: &str = "fingerprint";
+
+/// The fingerprint of an alert of a batch that it was asked about.
+pub(super) fn fingerprint_of(batch: &Batch, alert: usize) -> &str {
+    let column = batch.column_names().position(|name| name == FINGERPRINT);
+    match column.and_then(|column| batch.cell(alert, column)) {
+        Some(Cell::Text(fingerprint)) => fingerprint,
+        _ => "",
+    }
+}
+
+/// The fingerprints of all.
+pub(super) fn fingerprints(batch: &Batch) -> impl Iterator<Item = &str> {
+    (0..batch.len()).map(|alert| fingerprint_of(batch, alert))
+}
 
 /// What it does when it is called.
 enum Script {
@@ -44,7 +61,7 @@ impl Scripted {
                 name: name.to_owned(),
                 version: "1".to_owned(),
                 about: String::new(),
-                wants: Wants::Fields(Vec::new()),
+                wants: Wants::Fields(vec![FINGERPRINT.to_owned()]),
                 takes_rules: false,
                 policies: Vec::new(),
             },

@@ -14,7 +14,7 @@ use donjon_store::journal::{EntryBody, JournalOptions};
 use donjon_store::{Checkpoints, Journal, NewEntry, State};
 use tokio::sync::watch;
 
-use super::scripted::Scripted;
+use super::scripted::{Scripted, fingerprints};
 use super::{CheckpointKeeper, Pause, Worker, WorkerParts};
 use crate::disk_space::DiskSpace;
 use crate::intake::Progress;
@@ -25,8 +25,8 @@ use crate::telemetry::Metrics;
 /// An enricher that writes a value for each alert, for one whose fingerprint begins with `huge` under a key that the
 /// store refuses.
 fn writer() -> Scripted {
-    let write = |fingerprint: &Fingerprint| KvWrite {
-        key: match fingerprint.as_str() {
+    let write = |fingerprint: &str| KvWrite {
+        key: match fingerprint {
             huge if huge.starts_with("huge") => "k".repeat(600),
             other => other.to_owned(),
         },
@@ -36,7 +36,7 @@ fn writer() -> Scripted {
         }),
     };
     Scripted::enricher("writer", move |batch| EnrichOutcome {
-        kv_writes: batch.keys.iter().map(|(_, fingerprint)| write(fingerprint)).collect(),
+        kv_writes: fingerprints(&batch).map(write).collect(),
         ..EnrichOutcome::default()
     })
 }

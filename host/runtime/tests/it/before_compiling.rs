@@ -7,8 +7,8 @@ use donjon_runtime::{Limits, LoadError, Runtime, RuntimeOptions, examine, served
 
 use crate::guests::{self, CORRELATOR, correlator, module, module_of, quick, runtime};
 
-const EXPORTS: &str = r#"(export "donjon:plugin/lifecycle@0.1.0" (instance $empty))
-    (export "donjon:plugin/correlation@0.1.0" (instance $empty))"#;
+const EXPORTS: &str = r#"(export "donjon:plugin/lifecycle@0.2.0" (instance $empty))
+    (export "donjon:plugin/correlation@0.2.0" (instance $empty))"#;
 
 fn with_imports(imports: &[&str]) -> Vec<u8> {
     let imports: String = imports
@@ -28,7 +28,7 @@ fn imports_are_checked_before_anything_is_compiled_and_all_are_named() {
     .unwrap();
     let wasi = with_imports(&[
         "wasi:io/poll@0.2.9",
-        "donjon:host/log@0.1.0",
+        "donjon:host/log@0.2.0",
         "wasi:cli/environment@0.2.9",
     ]);
     let error = runtime.compile_granted("python", &[], &wasi).unwrap_err();
@@ -72,9 +72,9 @@ fn what_a_file_is_can_be_told_without_a_compiler() {
     let examined = examine(&bytes, 1 << 20).unwrap();
     assert_eq!(
         (examined.role.as_str(), examined.api_version.as_str()),
-        ("correlator", "0.1.0")
+        ("correlator", "0.2.0")
     );
-    assert_eq!(examined.imports, ["donjon:host/log@0.1.0", "donjon:host/kv@0.1.0"]);
+    assert_eq!(examined.imports, ["donjon:host/log@0.2.0", "donjon:host/kv@0.2.0"]);
     assert!(!examined.debug_build);
     let section = b".debug_info";
     let mut debug = correlator();

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use donjon_core::batch::{Change, KvValue, KvWrite, Scalar};
-use donjon_core::{RuleId, TenantId, Timestamp};
+use donjon_core::batch::{BatchBuilder, Cell, Change, KvValue, KvWrite};
+use donjon_core::{RuleId, Seq, TenantId, Timestamp};
 use donjon_runtime::{CallError, CorrelateOutcome, Limits, Plugin, PluginCalls as _};
 
-use crate::guests::{self, ENRICHER, Memory, batch, correlator, module, quick, rule, runtime};
+use crate::guests::{self, ENRICHER, Memory, batch, batch_of, correlator, module, quick, rule, runtime};
 
 async fn started(limits: Limits) -> Plugin {
     guests::start(&runtime(limits), &correlator()).await.unwrap()
@@ -149,6 +149,39 @@ async fn what_points_outside_the_batch_is_dropped_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_it_was_never_given_is_not_its_to_speak_of() {
+    let plugin = started(quick()).await;
+    let outcome = plugin.correlate(batch(&["a", "u"])).await;
+    assert_eq!(verdicts(&outcome), [(0, "policy", "fp-a")]);
+    assert_eq!((outcome.foreign, outcome.failed.len()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_do_not_fit_together_fail_the_alert_that_they_are_about() {
+    let plugin = started(quick()).await;
+    let outcome = plugin.correlate(batch(&["a", "w", "b"])).await;
+    assert_eq!(verdicts(&outcome), [(0, "policy", "fp-a"), (2, "policy", "fp-b")]);
+    let reason = "answered with lists that do not fit together";
+    assert!(outcome.failed[0].1.starts_with(reason), "{:?}", outcome.failed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_share_neither_instances_nor_what_is_held_against_them() {
+    let plugin = guests::start(&runtime(quick()), &guests::optional_correlator(""))
+        .await
+        .unwrap();
+    let retried = plugin.correlate(batch_of("other", &["r"], &[])).await;
+    assert!(retried.may_pass);
+    let left_alone = plugin.correlate(batch_of("other", &["a"], &[])).await;
+    assert_eq!(left_alone.failed, [(0, "plugin is backing off".to_owned())]);
+    assert_eq!(
+        plugin.correlate(batch(&["a"])).await.failed,
+        [],
+        "it failed for another"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_too_large_is_a_failure_and_not_the_end_of_the_host() {
     let plugin = started(Limits {
         answer_bytes: 4_000,
@@ -260,27 +293,16 @@ async fn a_plugin_that_asks_to_be_left_alone_is_but_for_one_that_alerts_wait_for
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn state_goes_to_the_next_version_and_to_the_next_instance() {
-    let runtime = runtime(quick());
-    let mut options = guests::options(&runtime, &correlator());
-    options.previous_state = Some(b"remember".to_vec());
-    let plugin = runtime.start(options).await.unwrap();
-    assert_eq!(plugin.snapshot().await.unwrap(), b"remember");
-    assert_eq!(failed(&plugin.correlate(batch(&["p"])).await), [0]);
-    assert!(failed(&plugin.correlate(batch(&["a"])).await).is_empty());
-    assert_eq!(plugin.snapshot().await.unwrap(), b"remember");
-    assert_eq!(started(quick()).await.snapshot().await, None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_enricher_proposes_changes_for_alerts_of_the_batch_only() {
     let plugin = guests::start(&runtime(quick()), &module(ENRICHER, "enricher"))
         .await
         .unwrap();
-    let mut documents = batch(&["a", "b"]);
-    documents.rows = Vec::new();
-    documents.columns = Vec::new();
-    documents.documents = vec![b"{}".to_vec(), b"{}".to_vec()];
+    let mut documents = BatchBuilder::new(TenantId::from("acme"), 2, std::iter::empty());
+    for seq in [1, 2] {
+        documents.document(b"{}");
+        documents.end_alert(Seq(seq), Timestamp(1));
+    }
+    let documents = documents.finish();
     let outcome = plugin.enrich(documents).await;
     assert_eq!(
         (outcome.patches.len(), outcome.dropped, outcome.failed.len()),
@@ -306,17 +328,14 @@ async fn an_enricher_proposes_changes_for_alerts_of_the_batch_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_value_reaches_the_guest() {
     let plugin = started(quick()).await;
-    let mut mixed = batch(&["a"]);
-    mixed.columns = (0..6).map(|i| format!("c{i}")).collect();
-    let (text, json) = (Scalar::Text("x".into()), Scalar::Json("[1]".into()));
-    mixed.rows = vec![vec![
-        Scalar::Null,
-        Scalar::Bool(true),
-        Scalar::Int(-1),
-        Scalar::Float(f64::NAN),
-        text,
-        json,
-    ]];
+    let cells = [
+        Cell::Bool(true),
+        Cell::Int(-1),
+        Cell::Float(f64::NAN),
+        Cell::Text("x"),
+        Cell::Json("[1]"),
+    ];
+    let mixed = batch_of("acme", &["a"], &cells);
     assert!(failed(&plugin.correlate(mixed).await).is_empty());
 }
 
@@ -355,8 +374,8 @@ async fn plugins_that_would_have_too_much_memory_together_are_told_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_names_the_functions_it_was_in() {
     let named = guests::CORRELATOR.replace(
-        "(func (export \"donjon:plugin/correlation@0.1.0#correlate\")",
-        "(func $_ZN6plugin5judge17h0123456789abcdefE (export \"donjon:plugin/correlation@0.1.0#correlate\")",
+        "(func (export \"donjon:plugin/correlation@0.2.0#correlate\")",
+        "(func $_ZN6plugin5judge17h0123456789abcdefE (export \"donjon:plugin/correlation@0.2.0#correlate\")",
     );
     let plugin = guests::start(&runtime(quick()), &module(&named, "correlator"))
         .await

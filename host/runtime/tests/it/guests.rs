@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use donjon_core::batch::{Batch, KvValue, OnMissingGroup, RuleSpec, Scalar};
-use donjon_core::{EventId, Fingerprint, RuleId, TenantId, Timestamp};
+use donjon_core::batch::{Batch, BatchBuilder, Cell, KvValue, OnMissingGroup, RuleSpec};
+use donjon_core::{RuleId, Seq, TenantId, Timestamp};
 use donjon_runtime::{KvRead, Limits, LoadError, Plugin, PluginConfig, Runtime, RuntimeOptions, StartOptions};
 use wit_parser::Resolve;
 
@@ -42,8 +42,14 @@ pub fn correlator_with_init(init: &str) -> Vec<u8> {
 
 /// A correlator that takes no rules, whose `init` does this first: one that may be missed.
 pub fn optional_correlator(init: &str) -> Vec<u8> {
-    let text = CORRELATOR.replace(r#""\00\01\00\00""#, r#""\00\00\00\00""#);
-    module(&text.replace(";; BEGIN INIT", init), "correlator")
+    module(&without_rules(CORRELATOR).replace(";; BEGIN INIT", init), "correlator")
+}
+
+/// The same correlator, but that it takes no kind of rules.
+pub fn without_rules(text: &str) -> String {
+    let kinds = r#""\50\01\00\00" "\01\00\00\00""#;
+    assert!(text.contains(kinds));
+    text.replace(kinds, r#""\50\01\00\00" "\00\00\00\00""#)
 }
 
 /// Limits that let a looping guest fail quickly.
@@ -84,7 +90,7 @@ pub fn options(runtime: &Runtime, bytes: &[u8]) -> StartOptions {
         compiled: runtime.compile(bytes).unwrap(),
         grants: vec!["kv".to_owned()],
         config: PluginConfig::default(),
-        previous_state: None,
+        tenant: TenantId::from("acme"),
         kv: Arc::new(Memory::default()),
     }
 }
@@ -95,20 +101,24 @@ pub async fn start(runtime: &Runtime, bytes: &[u8]) -> Result<Plugin, LoadError>
 
 /// A batch with one alert for each word; the words are the event ids.
 pub fn batch(events: &[&str]) -> Batch {
-    Batch {
-        tenant: TenantId::from("acme"),
-        now: Timestamp(5_000),
-        keys: events
-            .iter()
-            .map(|id| (EventId::from(*id), Fingerprint::from(format!("fp-{id}"))))
-            .collect(),
-        columns: vec!["severity".to_owned(), "labels".to_owned()],
-        rows: events
-            .iter()
-            .map(|_| vec![Scalar::Text("high".into()), Scalar::Json("{}".into())])
-            .collect(),
-        documents: Vec::new(),
+    batch_of("acme", events, &[])
+}
+
+/// The same of another tenant, and with further cells.
+pub fn batch_of(tenant: &str, events: &[&str], cells: &[Cell<'_>]) -> Batch {
+    let further: Vec<String> = (0..cells.len()).map(|at| format!("c{at}")).collect();
+    let columns = ["event_id", "fingerprint"].into_iter();
+    let columns = columns.chain(further.iter().map(String::as_str));
+    let mut builder = BatchBuilder::new(TenantId::from(tenant), events.len(), columns);
+    for (at, id) in events.iter().enumerate() {
+        builder.cell(0, Cell::Text(id));
+        builder.cell(1, Cell::Text(&format!("fp-{id}")));
+        for (at, cell) in cells.iter().enumerate() {
+            builder.cell(2 + at, *cell);
+        }
+        builder.end_alert(Seq(at as u64 + 1), Timestamp(5_000));
     }
+    builder.finish()
 }
 
 pub fn rule(id: &str) -> RuleSpec {

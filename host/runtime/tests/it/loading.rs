@@ -39,7 +39,7 @@ fn what_is_no_plugin_is_refused_with_the_reason() {
     assert!(refusal(&wat::parse_str("(module)").unwrap()).contains("without a component-type section"));
     assert!(refusal(b"\x7fELF\x02\x01").starts_with("precompiled files are refused"));
     assert!(refusal(&component(&[], None)).starts_with("not a Donjon plugin"));
-    let no_lifecycle = component(&["donjon:plugin/correlation@0.1.0"], None);
+    let no_lifecycle = component(&["donjon:plugin/correlation@0.2.0"], None);
     assert!(refusal(&no_lifecycle).contains("does not export donjon:plugin/lifecycle"));
     let later = component(
         &["donjon:plugin/lifecycle@0.9.0", "donjon:plugin/correlation@0.9.0"],
@@ -85,9 +85,9 @@ async fn started_plugins_tell_what_they_are() {
     );
     assert_eq!(
         (plugin.hash(), plugin.api_version()),
-        (hash_of(&bytes).as_str(), "0.1.0")
+        (hash_of(&bytes).as_str(), "0.2.0")
     );
-    assert_eq!(plugin.imports(), ["donjon:host/log@0.1.0", "donjon:host/kv@0.1.0"]);
+    assert_eq!(plugin.imports(), ["donjon:host/log@0.2.0", "donjon:host/kv@0.2.0"]);
     assert_eq!(plugin.wants(), &Wants::Fields(vec!["severity".to_owned()]));
     assert!(plugin.takes_rules() && plugin.unused_grants().is_empty());
 
@@ -111,14 +111,14 @@ async fn a_missing_grant_names_the_interface_and_the_key() {
         text.contains(r#"`grants = ["kv"]`"#) && text.contains("[plugins.guest]"),
         "{text}"
     );
-    assert!(text.ends_with("donjon:host/kv@0.1.0"), "{text}");
+    assert!(text.ends_with("donjon:host/kv@0.2.0"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn interfaces_that_this_version_lacks_are_named() {
     let runtime = runtime(quick());
-    let exports = ["donjon:plugin/lifecycle@0.1.0", "donjon:plugin/correlation@0.1.0"];
-    for import in ["wasi:cli/environment@0.2.3", "donjon:host/topology@0.1.0"] {
+    let exports = ["donjon:plugin/lifecycle@0.2.0", "donjon:plugin/correlation@0.2.0"];
+    for import in ["wasi:cli/environment@0.2.3", "donjon:host/topology@0.2.0"] {
         let text = guests::start(&runtime, &component(&exports, Some(import)))
             .await
             .err()

@@ -6,26 +6,23 @@ use donjon_core::TenantId;
 use donjon_core::batch::Batch;
 use donjon_runtime::{Limits, Runtime};
 
-use crate::guests::{self, CORRELATOR, batch, module, quick, rule, runtime};
+use crate::guests::{self, CORRELATOR, batch, batch_of, module, quick, rule, runtime};
 
-/// A correlator that grows by 3 MiB, from 2 MiB, with an alert whose event id begins with h. The first two bytes of what
-/// it says about itself: whether it has no state, and whether it takes rules.
-fn growing_as(says: &str) -> String {
-    let stateless = CORRELATOR.replace(r#""\00\01\00\00""#, says);
+/// A correlator that grows by 3 MiB, from 2 MiB, with an alert whose event id begins with h.
+fn growing_text() -> String {
     let before = "(if (i32.eq (local.get $letter) (i32.const 109 (;m;)))";
     let grow = "(if (i32.eq (local.get $letter) (i32.const 104 (;h;)))
         (then (if (i32.eq (memory.grow (i32.const 48)) (i32.const -1)) (then unreachable))))";
-    stateless.replace(before, &format!("{grow}\n{before}"))
+    CORRELATOR.replace(before, &format!("{grow}\n{before}"))
 }
 
-/// With a copy for each tenant.
 fn growing() -> Vec<u8> {
-    module(&growing_as(r#""\01\01\00\00""#), "correlator")
+    module(&growing_text(), "correlator")
 }
 
-/// With one copy, that can be made again.
+/// One that takes no rules.
 fn growing_without_rules(init: &str) -> Vec<u8> {
-    let text = growing_as(r#""\01\00\00\00""#).replace(";; BEGIN INIT", init);
+    let text = guests::without_rules(&growing_text()).replace(";; BEGIN INIT", init);
     module(&text, "correlator")
 }
 
@@ -39,10 +36,7 @@ fn rounds(count: u64) -> String {
 }
 
 fn of_tenant(tenant: &TenantId, events: &[&str]) -> Batch {
-    Batch {
-        tenant: tenant.clone(),
-        ..batch(events)
-    }
+    batch_of(tenant.as_str(), events, &[])
 }
 
 async fn wait_until_within(runtime: &Runtime, bytes: usize) {
@@ -89,7 +83,7 @@ async fn a_copy_that_calls_made_as_large_again_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_grew_serves_until_the_next_one_is_there() {
-    let text = growing_as(r#""\01\01\00\00""#);
+    let text = growing_text();
     let configure = "(local $i i32) (local $reports i32) (local $report i32)\n";
     assert!(text.contains(configure));
     let slow = text.replacen(configure, &format!("{configure}{}", rounds(1_000_000_000)), 1);
