@@ -51,8 +51,6 @@ struct SharedTable {
 }
 
 struct Table {
-    /// The copy that the plugin was started with.
-    first: Option<Running>,
     lanes: HashMap<TenantId, Lane>,
     /// Each with the time of its last use.
     spares: BTreeMap<TenantId, (Used, Spare)>,
@@ -62,9 +60,12 @@ struct Table {
 impl Lanes {
     /// With the copy that the plugin was started with.
     pub(crate) fn new(tenant: &TenantId, instance: Instance, total_memory: &Arc<TotalMemory>) -> Lanes {
+        let lane = Lane {
+            running: Arc::new(tokio::sync::Mutex::new(Running::new(tenant.clone(), Some(instance)))),
+            used: total_memory.use_now(),
+        };
         let table = Table {
-            first: Some(Running::new(tenant.clone(), Some(instance))),
-            lanes: HashMap::new(),
+            lanes: HashMap::from([(tenant.clone(), lane)]),
             spares: BTreeMap::new(),
             configured: BTreeMap::new(),
         };
@@ -90,8 +91,7 @@ impl Lanes {
             }
             return running;
         }
-        let running = table.first_for(tenant);
-        table.put(tenant.clone(), running, used)
+        table.put(tenant.clone(), Running::new(tenant.clone(), None), used)
     }
 
     /// A copy that does not serve, for new rules: with the tenant's older ones if there is such a one.
@@ -100,7 +100,7 @@ impl Lanes {
         match table.spares.remove(tenant) {
             Some((_, Spare::Former(running))) => *running,
             Some((_, Spare::Ready(ready))) => ready.running,
-            None => table.first_for(tenant),
+            None => table.take_without_rules(tenant).unwrap_or_else(|| Running::new(tenant.clone(), None)),
         }
     }
 
@@ -201,10 +201,13 @@ impl Spare {
 }
 
 impl Table {
-    /// A copy for a tenant that has none: the one that the plugin was started with, if it is that tenant's.
-    fn first_for(&mut self, tenant: &TenantId) -> Running {
-        let first = self.first.take_if(|first| first.tenant() == tenant);
-        first.unwrap_or_else(|| Running::new(tenant.clone(), None))
+    /// The copy that the plugin was started with, if it is this tenant's: it serves nobody before it has rules.
+    fn take_without_rules(&mut self, tenant: &TenantId) -> Option<Running> {
+        if self.configured.contains_key(tenant) {
+            return None;
+        }
+        let lane = self.lanes.remove(tenant)?;
+        Arc::try_unwrap(lane.running).ok().map(tokio::sync::Mutex::into_inner)
     }
 
     fn put(&mut self, key: TenantId, running: Running, used: Used) -> Arc<tokio::sync::Mutex<Running>> {

@@ -85,7 +85,7 @@ fn what_a_file_is_can_be_told_without_a_compiler() {
     ]);
     debug.extend(section);
     assert!(examine(&debug, 1 << 20).unwrap().debug_build);
-    assert_eq!(served_capabilities(), ["log", "clock", "config", "kv"]);
+    assert_eq!(served_capabilities(), ["log", "config", "kv"]);
 }
 
 /// The contract with a record of other fields under the same number.
@@ -120,7 +120,7 @@ async fn another_contract_of_the_same_number_is_named_so_with_the_interface() {
         .err()
         .unwrap();
     let text = error.to_string();
-    assert!(text.contains("built against another contract 0.1"), "{text}");
+    assert!(text.contains("built against another contract 0.2"), "{text}");
     assert!(
         text.contains("donjon:plugin/lifecycle: ") && error.is_about_the_file(),
         "{text}"

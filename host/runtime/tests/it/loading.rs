@@ -41,11 +41,14 @@ fn what_is_no_plugin_is_refused_with_the_reason() {
     assert!(refusal(&component(&[], None)).starts_with("not a Donjon plugin"));
     let no_lifecycle = component(&["donjon:plugin/correlation@0.2.0"], None);
     assert!(refusal(&no_lifecycle).contains("does not export donjon:plugin/lifecycle"));
-    let later = component(
-        &["donjon:plugin/lifecycle@0.9.0", "donjon:plugin/correlation@0.9.0"],
-        None,
-    );
-    assert!(refusal(&later).contains("another version of the contract than 0.1"));
+    for other in ["0.1.0", "0.9.0"] {
+        let exports = ["lifecycle", "correlation"].map(|name| format!("donjon:plugin/{name}@{other}"));
+        let text = refusal(&component(&exports.each_ref().map(String::as_str), None));
+        assert!(
+            text.contains("another version of the contract than 0.2") && text.contains("rebuild it"),
+            "{text}"
+        );
+    }
     assert!(runtime(Limits::default()).compile(&whole).is_ok());
 }
 

@@ -51,7 +51,7 @@ async fn wait_until_within(runtime: &Runtime, bytes: usize) {
 async fn a_copy_that_grew_with_one_alert_gives_the_memory_back() {
     let runtime = runtime(quick());
     let plugin = guests::start(&runtime, &growing()).await.unwrap();
-    let tenant = TenantId::from("t");
+    let tenant = TenantId::from("acme");
     plugin.configure(&tenant, 1, &[rule("r")]).await.unwrap();
     for round in 1..=2 {
         let outcome = plugin.correlate(of_tenant(&tenant, &["h", "c"])).await;
@@ -70,7 +70,7 @@ async fn a_copy_that_grew_with_one_alert_gives_the_memory_back() {
 async fn a_copy_that_calls_made_as_large_again_is_left_alone() {
     let runtime = runtime(quick());
     let plugin = guests::start(&runtime, &growing()).await.unwrap();
-    let tenant = TenantId::from("t");
+    let tenant = TenantId::from("acme");
     plugin.configure(&tenant, 1, &[rule("r")]).await.unwrap();
     plugin.correlate(of_tenant(&tenant, &["h"])).await;
     wait_until_within(&runtime, 2 << 20).await;
@@ -95,7 +95,7 @@ async fn a_copy_that_grew_serves_until_the_next_one_is_there() {
     );
     let runtime = runtime(quick());
     let plugin = guests::start(&runtime, &module(&slow, "correlator")).await.unwrap();
-    let tenant = TenantId::from("t");
+    let tenant = TenantId::from("acme");
     plugin.configure(&tenant, 1, &[rule("r")]).await.unwrap();
     plugin.correlate(of_tenant(&tenant, &["h"])).await;
     let outcome = plugin.correlate(of_tenant(&tenant, &["c"])).await;
@@ -154,7 +154,7 @@ async fn a_plugin_that_broke_once_is_waited_for_when_its_copy_was_let_go() {
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let other = guests::start(&runtime, &growing()).await.unwrap();
-    let tenant = TenantId::from("t");
+    let tenant = TenantId::from("acme");
     other.configure(&tenant, 1, &[rule("r")]).await.unwrap();
     assert_eq!(other.correlate(of_tenant(&tenant, &["h", "h"])).await.failed, []);
     assert_eq!(runtime.copies_let_go(), 1);
