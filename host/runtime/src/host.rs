@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use donjon_core::Timestamp;
+use donjon_core::batch::KvValue;
 use donjon_core::limits::MAX_ERROR_TEXT_BYTES;
 use donjon_core::text::one_line;
 
@@ -85,15 +86,23 @@ impl config::Host for StoreData {
 
 impl kv::Host for StoreData {
     fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
-        self.kv.get(&key).map_err(kv_error)
+        let found = self.kv.get(&key).map_err(kv_error)?;
+        Ok(found.map(|value| value.bytes))
     }
 
     fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<(), Error> {
-        self.kv.set(key, value, ttl_ms).map_err(kv_error)
+        let expires = ttl_ms.map(|ttl_ms| Timestamp(self.now.0.saturating_add(ttl_ms)));
+        self.kv.set(key, value, expires).map(drop).map_err(kv_error)
     }
 
     fn cas(&mut self, key: String, expected: Option<Vec<u8>>, value: Vec<u8>) -> Result<bool, Error> {
-        self.kv.cas(key, expected.as_deref(), value).map_err(kv_error)
+        let found = self.kv.get(&key).map_err(kv_error)?;
+        if found.as_ref().map(|value| &value.bytes) != expected.as_ref() {
+            return Ok(false);
+        }
+        let version = found.map(|value| value.version);
+        let set = self.kv.cas(key, version, value, None).map_err(kv_error)?;
+        Ok(set.is_ok())
     }
 
     fn delete(&mut self, key: String) -> Result<(), Error> {
@@ -103,14 +112,18 @@ impl kv::Host for StoreData {
     fn scan(&mut self, prefix: String, after: Option<String>, limit: u32) -> Result<Vec<kv::Entry>, Error> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let found = self.kv.scan(&prefix, after, limit).map_err(kv_error)?;
-        Ok(found.into_iter().map(|(key, value)| kv::Entry { key, value }).collect())
+        let entry = |(key, value): (String, KvValue)| kv::Entry {
+            key,
+            value: value.bytes,
+        };
+        Ok(found.into_iter().map(entry).collect())
     }
 }
 
 fn kv_error(error: KvError) -> Error {
     match error {
         KvError::Quota(what) => Error::Quota(what),
-        KvError::Closed => Error::Denied("own data can be written only while a batch is judged".to_owned()),
+        KvError::Closed => Error::Denied("own data can be read and written only while a batch is judged".to_owned()),
         KvError::Unavailable(what) => Error::Unavailable(what),
     }
 }

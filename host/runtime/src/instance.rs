@@ -286,10 +286,10 @@ impl Instance {
     }
 
     /// Before a call that belongs to a batch.
-    pub(crate) fn open_batch(&mut self, now: Timestamp, writes: BatchWrites) {
+    pub(crate) fn open_batch(&mut self, tenant: &TenantId, now: Timestamp, writes: BatchWrites) {
         let data = self.store.data_mut();
         data.now = now;
-        data.kv.begin(now, writes);
+        data.kv.begin(tenant, now, writes);
     }
 
     /// After it: what the batch has written so far, and whether the call wanted to write more than a batch may.

@@ -105,7 +105,7 @@ impl<'a, R: RoleCall> Session<'a, R> {
             .await?;
         let sliced = (part < whole).then(|| convert::slice(&self.batch, range));
         let batch = sliced.as_ref().unwrap_or(&self.batch);
-        instance.open_batch(Timestamp(batch.now), std::mem::take(&mut self.writes));
+        instance.open_batch(&self.tenant, Timestamp(batch.now), std::mem::take(&mut self.writes));
         let begun = Instant::now();
         let said = R::run(instance, batch, Budget::judge(self.blueprint.limits())).await;
         match &said {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use donjon_core::batch::{KvValue, KvWrite};
+use donjon_core::batch::{KvSpace, KvValue, KvWrite};
 use donjon_core::state::StateView;
 use donjon_core::{EventId, Fingerprint, Seq, TenantId, Timestamp};
 use donjon_runtime::{EnrichOutcome, PluginSet};
@@ -32,6 +32,7 @@ fn writer() -> Scripted {
         },
         value: Some(KvValue {
             bytes: vec![1],
+            version: 1,
             expires: None,
         }),
     };
@@ -170,7 +171,8 @@ fn an_alert_that_cannot_be_stored_with_a_plugins_contribution_is_stored_without(
     for untouched in ["a", "b"] {
         let told = failure_of(&state, untouched).unwrap_or_default();
         assert!(!told.contains("applied without plugins"), "{told}");
-        assert!(state.reader().plugin_kv_get("writer", untouched).unwrap().is_some());
+        let space = KvSpace::new("writer", &tenant());
+        assert!(state.reader().plugin_kv_get(&space, untouched).unwrap().is_some());
     }
 }
 

@@ -15,6 +15,7 @@ mod lists;
 mod mark;
 mod memory;
 mod open;
+mod plugin_data;
 mod reader;
 mod sled_kv;
 #[cfg(test)]
@@ -30,14 +31,15 @@ use donjon_core::state::WriteSet;
 pub(crate) use capturing::Capturing;
 pub use lists::{MemberPage, Progress};
 pub use open::{Reopened, StateOpenError, put_in_place, set_aside};
-pub use reader::{Dump, KvUsage, OutboxPage, StateReader};
+pub use reader::{Dump, OutboxPage, StateReader};
 pub use top::Top;
 
 use crate::checkpoint::Capture;
 use crate::limits::MAX_RECORD_BYTES;
 use crate::record::{ENVELOPE_BYTES, Meta, RecordError};
 use dead_letters::DeadLetterBook;
-use kv::{Kv, KvError};
+use kv::{Kv, KvBatch, KvError};
+use plugin_data::Purged;
 
 /// How derived state is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,7 @@ impl Default for StateOptions {
     }
 }
 
-/// A write set was not committed; nothing of it was applied.
+/// A write set was not committed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// An earlier write failed: what is on the disk is unknown.
@@ -112,6 +114,7 @@ pub struct State {
     mark: Option<mark::Mark>,
     /// Larger records are refused.
     max_record_bytes: usize,
+    forgotten_plugin_values: u64,
 }
 
 struct Writer {
@@ -155,7 +158,14 @@ impl State {
             writer,
             mark,
             max_record_bytes: MAX_RECORD_BYTES + ENVELOPE_BYTES,
+            forgotten_plugin_values: 0,
         }
+    }
+
+    /// How many values of plugins were removed when it was opened: an older version kept them for all tenants together.
+    #[must_use]
+    pub fn forgotten_plugin_values(&self) -> u64 {
+        self.forgotten_plugin_values
     }
 
     /// A reader of what is committed.
@@ -165,10 +175,12 @@ impl State {
     }
 
     /// Applies everything in a write set and its cursor, or nothing (I2). After a crash of the process a prefix of all
-    /// commits is there; `flush` makes them survive the machine as well. Answers the bytes of what was written.
+    /// commits is there; `flush` makes them survive the machine as well. Values of plugins that expired go with it. Answers
+    /// the bytes of what was written.
     ///
     /// # Errors
-    /// Nothing was applied. After `Store` the state refuses further writes; after `Record` and `Backwards` it does not.
+    /// After `Store` the state refuses further writes, and only opening it again tells what was applied; after `Record` and
+    /// `Backwards` nothing was, and it does not.
     pub fn commit(&self, write: &WriteSet) -> Result<usize, CommitError> {
         let mut writer = self.writer();
         if let Some(why) = &writer.poison {
@@ -188,20 +200,48 @@ impl State {
             &self.reader,
             self.max_record_bytes,
         );
-        let (batch, meta) = made.map_err(|error| {
+        let made = made.map_err(|error| {
             writer.dead_letters.forget();
             CommitError::from(error)
         })?;
+        let bytes = made.batch.bytes();
+        self.apply(&mut writer, made.batch)?;
+        writer.meta = made.meta;
+        if made.purged == Purged::Some {
+            self.purge(&mut writer)?;
+        }
+        Ok(bytes)
+    }
+
+    fn apply(&self, writer: &mut Writer, batch: KvBatch) -> Result<(), CommitError> {
         if let Some(capture) = &mut writer.capture {
             capture.before_commit(&batch, self.reader.kv());
         }
-        let bytes = batch.bytes();
-        if let Err(KvError(why)) = self.reader.kv().apply(batch) {
+        self.reader.kv().apply(batch).map_err(|KvError(why)| {
             writer.poison = Some(why.clone());
-            return Err(CommitError::Store { why });
+            CommitError::Store { why }
+        })
+    }
+
+    /// Removes the values of plugins that expired, a bounded number at a time. Whoever holds the writer's lock sees none
+    /// of them: neither the next commit nor a checkpoint.
+    fn purge(&self, writer: &mut Writer) -> Result<(), CommitError> {
+        let mut purged = Purged::Some;
+        while purged == Purged::Some {
+            let next = plugin_data::purging(writer.meta.newest_judged, &self.reader);
+            let (batch, done) = next.map_err(|error| CommitError::Store { why: error.0 })?;
+            if batch.is_empty() {
+                break;
+            }
+            self.apply(writer, batch)?;
+            purged = done;
         }
-        writer.meta = meta;
-        Ok(bytes)
+        Ok(())
+    }
+
+    /// Removes what expired and was not removed before the process ended.
+    pub(crate) fn purge_expired(&self) -> Result<(), CommitError> {
+        self.purge(&mut self.writer())
     }
 
     /// Returns once every commit is on stable storage.
