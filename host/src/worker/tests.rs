@@ -210,6 +210,55 @@ fn the_same_journal_gives_the_same_bytes_whatever_a_batch_holds() {
     }
 }
 
+/// An enricher that keeps a value for each alert until the time that its fingerprint names, in seconds.
+fn keeper() -> Scripted {
+    let write = |fingerprint: &Fingerprint| {
+        let (_, until) = fingerprint.as_str().split_once('-').unwrap();
+        KvWrite {
+            key: fingerprint.as_str().to_owned(),
+            value: Some(KvValue {
+                bytes: vec![1; 10],
+                version: 1,
+                expires: Some(Timestamp(until.parse::<u64>().unwrap() * 1000)),
+            }),
+        }
+    };
+    Scripted::enricher("keeper", move |batch| EnrichOutcome {
+        kv_writes: batch.keys.iter().map(|(_, fingerprint)| write(fingerprint)).collect(),
+        ..EnrichOutcome::default()
+    })
+}
+
+#[test]
+fn what_plugins_keep_expires_at_the_same_entry_whatever_a_batch_holds() {
+    let entries: Vec<NewEntry> = (0..60_u64)
+        .map(|at| NewEntry {
+            accepted: Timestamp(at * 1000),
+            ..alert(&format!("f{at}-{}", at * 7 % 60))
+        })
+        .collect();
+    let space = KvSpace::new("keeper", &tenant());
+    for entries in [&entries[..], &entries[..41], &entries[..1]] {
+        let by = |batch| {
+            let plugins = PluginSet::default().with(Arc::new(keeper()));
+            replay_by(entries, State::in_memory(), batch, plugins)
+        };
+        let expected = by(1);
+        let kept = expected.reader().plugin_kv_scan(&space, "", None, 99).unwrap();
+        let newest = entries.len() as u64 - 1;
+        assert!(
+            kept.iter()
+                .all(|(_, value)| value.expires > Some(Timestamp(newest * 1000)))
+        );
+        let alive = (0..=newest).filter(|at| at * 7 % 60 > newest).count();
+        assert_eq!(kept.len(), alive, "of {} entries", entries.len());
+        for batch in [2, 7, 2048] {
+            let found = by(batch).reader().dump().unwrap();
+            assert!(found == expected.reader().dump().unwrap(), "in batches of {batch}");
+        }
+    }
+}
+
 /// Such an entry was written by a version that took what it cannot read.
 #[test]
 fn an_alert_that_does_not_read_back_is_kept_as_a_refused_item_and_counted() {

@@ -18,6 +18,9 @@ use crate::state::State;
 use crate::state::keys::{self, Space};
 use crate::state::kv::{Kv, KvBatch, KvError, Order, Page, Pair};
 
+/// Few, so that a process dies in between.
+const PURGED_AT_ONCE: usize = 2;
+
 type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 struct SimulatedKv(SimulatedDisk);
@@ -32,7 +35,7 @@ impl SimulatedDisk {
             Some(bytes) => Meta::from_bytes(bytes).map_err(|error| error.to_string())?,
             None => Meta::default(),
         };
-        let state = State::over_pairs(Arc::new(SimulatedKv(self.clone())), meta);
+        let state = State::over_pairs(Arc::new(SimulatedKv(self.clone())), meta, PURGED_AT_ONCE);
         state.purge_expired().map_err(|error| error.to_string())?;
         Ok(state)
     }

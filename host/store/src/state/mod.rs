@@ -35,11 +35,12 @@ pub use reader::{Dump, OutboxPage, StateReader};
 pub use top::Top;
 
 use crate::checkpoint::Capture;
-use crate::limits::MAX_RECORD_BYTES;
+use crate::limits::{MAX_PURGED_AT_ONCE, MAX_RECORD_BYTES};
 use crate::record::{ENVELOPE_BYTES, Meta, RecordError};
 use dead_letters::DeadLetterBook;
 use kv::{Kv, KvBatch, KvError};
 use plugin_data::Purged;
+use write::Bounds;
 
 /// How derived state is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,8 @@ pub struct State {
     mark: Option<mark::Mark>,
     /// Larger records are refused.
     max_record_bytes: usize,
+    /// Most values of plugins that one batch removes because they expired.
+    purged_at_once: usize,
     forgotten_plugin_values: u64,
 }
 
@@ -133,10 +136,13 @@ impl State {
         State::over(Arc::new(memory::MemoryKv::default()), Meta::default(), None)
     }
 
-    /// Over pairs that somebody else keeps, as they are.
+    /// Over pairs that somebody else keeps, as they are; what expires goes in steps of `purged_at_once`.
     #[cfg(feature = "simulation")]
-    pub(crate) fn over_pairs(kv: Arc<dyn Kv>, meta: Meta) -> State {
-        State::over(kv, meta, None)
+    pub(crate) fn over_pairs(kv: Arc<dyn Kv>, meta: Meta, purged_at_once: usize) -> State {
+        State {
+            purged_at_once,
+            ..State::over(kv, meta, None)
+        }
     }
 
     /// This state, refusing records over `bytes`: for tests of what is done about a record that cannot be stored.
@@ -158,6 +164,7 @@ impl State {
             writer,
             mark,
             max_record_bytes: MAX_RECORD_BYTES + ENVELOPE_BYTES,
+            purged_at_once: MAX_PURGED_AT_ONCE,
             forgotten_plugin_values: 0,
         }
     }
@@ -198,7 +205,10 @@ impl State {
             &meta,
             &mut writer.dead_letters,
             &self.reader,
-            self.max_record_bytes,
+            Bounds {
+                record_bytes: self.max_record_bytes,
+                purged_at_once: self.purged_at_once,
+            },
         );
         let made = made.map_err(|error| {
             writer.dead_letters.forget();
@@ -228,7 +238,7 @@ impl State {
     fn purge(&self, writer: &mut Writer) -> Result<(), CommitError> {
         let mut purged = Purged::Some;
         while purged == Purged::Some {
-            let next = plugin_data::purging(writer.meta.newest_judged, &self.reader);
+            let next = plugin_data::purging(writer.meta.newest_judged, self.purged_at_once, &self.reader);
             let (batch, done) = next.map_err(|error| CommitError::Store { why: error.0 })?;
             if batch.is_empty() {
                 break;

@@ -15,7 +15,7 @@ use super::keys::{self, Space};
 use super::kv::{KvBatch, Order, Page, Pair};
 use super::reader::{StateReader, damaged, decode};
 use super::write::{BatchError, Writes};
-use crate::limits::{MAX_PLUGIN_KEY_BYTES, MAX_PURGED_AT_ONCE, SCAN_PIECE};
+use crate::limits::{MAX_PLUGIN_KEY_BYTES, SCAN_PIECE};
 use crate::record::{RecordError, Stored};
 
 impl StateReader {
@@ -147,7 +147,8 @@ pub(super) fn put(
             .replace(keys::plugin_kv_usage(space), old, new)
             .map_err(BatchError::Store)?;
     }
-    let purged = purge(now, &mut usages, &mut writes.batch).map_err(BatchError::Store)?;
+    let at_once = writes.bounds.purged_at_once;
+    let purged = purge(now, at_once, &mut usages, &mut writes.batch).map_err(BatchError::Store)?;
     usages.put(&mut writes.batch).map_err(BatchError::Store)?;
     Ok(purged)
 }
@@ -157,19 +158,19 @@ fn named(space: &KvSpace) -> String {
 }
 
 /// A batch that removes the next values that expired by `now`.
-pub(super) fn purging(now: Timestamp, state: &StateReader) -> Result<(KvBatch, Purged), StateError> {
+pub(super) fn purging(now: Timestamp, at_once: usize, state: &StateReader) -> Result<(KvBatch, Purged), StateError> {
     let mut usages = Usages {
         state,
         changed: BTreeMap::new(),
     };
     let mut batch = KvBatch::default();
-    let purged = purge(now, &mut usages, &mut batch)?;
+    let purged = purge(now, at_once, &mut usages, &mut batch)?;
     usages.put(&mut batch)?;
     Ok((batch, purged))
 }
 
 /// Removes the first values that expired by `now`, but for those that the batch has something to say of.
-fn purge(now: Timestamp, usages: &mut Usages<'_>, batch: &mut KvBatch) -> Result<Purged, StateError> {
+fn purge(now: Timestamp, at_once: usize, usages: &mut Usages<'_>, batch: &mut KvBatch) -> Result<Purged, StateError> {
     let (state, prefix) = (usages.state, keys::all(Space::PluginKvExpiry));
     let (mut beyond, mut count): (Option<Vec<u8>>, usize) = (None, 0);
     // Mostly there is none.
@@ -192,7 +193,7 @@ fn purge(now: Timestamp, usages: &mut Usages<'_>, batch: &mut KvBatch) -> Result
             if batch.changes(&expiry.value) {
                 continue;
             }
-            if count == MAX_PURGED_AT_ONCE {
+            if count == at_once {
                 return Ok(Purged::Some);
             }
             count += 1;

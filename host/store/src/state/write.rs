@@ -23,11 +23,19 @@ pub(super) enum BatchError {
     Store(StateError),
 }
 
+/// What a batch may hold.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    /// Larger records are refused.
+    pub(super) record_bytes: usize,
+    /// Most values of plugins that are removed because they expired.
+    pub(super) purged_at_once: usize,
+}
+
 /// A batch in the making.
 pub(super) struct Writes {
     pub(super) batch: KvBatch,
-    /// Larger records are refused.
-    max_record_bytes: usize,
+    pub(super) bounds: Bounds,
 }
 
 impl Writes {
@@ -39,8 +47,8 @@ impl Writes {
         name: impl Fn() -> String,
     ) -> Result<(), BatchError> {
         let bytes = record.to_bytes().map_err(|error| BatchError::Record(name(), error))?;
-        if bytes.len() > self.max_record_bytes {
-            let (limit, found) = (self.max_record_bytes, bytes.len());
+        if bytes.len() > self.bounds.record_bytes {
+            let (limit, found) = (self.bounds.record_bytes, bytes.len());
             return Err(BatchError::Record(name(), RecordError::TooLarge { limit, found }));
         }
         self.batch.put(key, bytes);
@@ -63,11 +71,11 @@ pub(super) fn batch(
     before: &Meta,
     letters: &mut DeadLetterBook,
     state: &StateReader,
-    max_record_bytes: usize,
+    bounds: Bounds,
 ) -> Result<MadeBatch, BatchError> {
     let mut writes = Writes {
         batch: KvBatch::default(),
-        max_record_bytes,
+        bounds,
     };
     put_alerts(write, &mut writes)?;
     put_incidents(write, &mut writes)?;
