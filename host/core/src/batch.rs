@@ -1,7 +1,9 @@
 //! What goes to a plugin and what comes back, in the words of the domain. Knows nothing of components: the runtime
 //! converts to and from the contract (`wit/`). The alerts themselves are in `flat_batch.rs`.
 
-use crate::ids::{RuleId, Timestamp};
+use std::sync::Arc;
+
+use crate::ids::{RuleId, TenantId, Timestamp};
 use crate::limits::cut;
 use crate::naming::JsonText;
 use crate::value::Value;
@@ -155,12 +157,39 @@ pub struct Patch {
     pub changes: Vec<Change>,
 }
 
+/// The data of one plugin for one tenant. Another tenant's of the same plugin, and another plugin's for the same tenant,
+/// are other spaces: they share no key, no limit and no usage.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KvSpace {
+    /// Whose alerts it is about.
+    pub tenant: TenantId,
+    /// The name that the plugin is loaded under.
+    pub plugin: Arc<str>,
+}
+
+impl KvSpace {
+    /// The space of a plugin and a tenant.
+    #[must_use]
+    pub fn new(plugin: &str, tenant: &TenantId) -> KvSpace {
+        KvSpace {
+            tenant: tenant.clone(),
+            plugin: plugin.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for KvSpace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "plugin {} for tenant {}", self.plugin, self.tenant)
+    }
+}
+
 /// One write of a plugin to its own key-value data; committed with the batch (I2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvWrite {
-    /// The key, within the plugin's own space.
+    /// The key, within the space.
     pub key: String,
-    /// The new value and when it ends, or none to remove it.
+    /// The new value, or none to remove it.
     pub value: Option<KvValue>,
 }
 
@@ -169,8 +198,40 @@ pub struct KvWrite {
 pub struct KvValue {
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// It counts as absent from this batch time on.
+    /// Counts the writes of the key since it was absent, from 1.
+    pub version: u64,
+    /// For alerts that were accepted at or after this time it is absent.
     pub expires: Option<Timestamp>,
+}
+
+/// What a space holds, or a part of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KvUsage {
+    /// Keys with a value, those included that expired and are not yet removed.
+    pub keys: u64,
+    /// Bytes of these keys and their values.
+    pub bytes: u64,
+}
+
+impl KvUsage {
+    /// What one key takes.
+    #[must_use]
+    pub fn of(key: &str, value: Option<&KvValue>) -> KvUsage {
+        let bytes = |value: &KvValue| KvUsage {
+            keys: 1,
+            bytes: (key.len() + value.bytes.len()) as u64,
+        };
+        value.map_or_else(KvUsage::default, bytes)
+    }
+
+    /// With `old` gone from it, and `new` in its place.
+    #[must_use]
+    pub fn replacing(self, old: KvUsage, new: KvUsage) -> KvUsage {
+        KvUsage {
+            keys: self.keys.saturating_add(new.keys).saturating_sub(old.keys),
+            bytes: self.bytes.saturating_add(new.bytes).saturating_sub(old.bytes),
+        }
+    }
 }
 
 /// A column that a plugin reads: its dotted path, split once.

@@ -2,9 +2,9 @@
 //! business of `donjon-store`.
 
 use crate::alert_state::{AlertState, StoredEvent};
-use crate::batch::KvWrite;
+use crate::batch::{KvSpace, KvWrite};
 use crate::command::{DeadLetter, RememberedCommand};
-use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
+use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId, Timestamp};
 use crate::incident::{Incident, Link, Member};
 use crate::outbox::{OutboxRecord, OutboxWindow};
 use crate::rule::{Rule, RuleStats};
@@ -123,6 +123,9 @@ pub struct WriteSet {
     pub forgotten_keys: Vec<(TenantId, ForgottenKey)>,
     /// Commands that were given with a key.
     pub remembered_commands: Vec<(TenantId, RememberedCommand)>,
-    /// Writes of plugins to their own data: plugin name and write.
-    pub plugin_kv: Vec<(String, KvWrite)>,
+    /// Writes of plugins to their own data.
+    pub plugin_kv: Vec<(KvSpace, KvWrite)>,
+    /// When the newest entry that plugins were asked about was accepted, if there is a new one: what of their data
+    /// expires at or before that time is removed, be it written just now or long ago.
+    pub newest_judged: Option<Timestamp>,
 }

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use crate::alert_state::{AlertState, StoredEvent};
-use crate::batch::Scalar;
+use crate::batch::{KvSpace, KvWrite, Scalar};
 use crate::cache::{Cache, Capacity, Weighed};
 use crate::command::{DeadLetter, RememberedCommand};
-use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
+use crate::ids::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId, Timestamp};
 use crate::incident::{Incident, Link};
 use crate::limits::MAX_CHANGES_PER_COMMIT;
 use crate::outbox::{IncidentAction, OutboxRecord, OutboxWindow};
@@ -341,8 +341,14 @@ impl<V: StateView> Working<V> {
     }
 
     /// Stores a plugin's own write.
-    pub fn put_plugin_kv(&mut self, plugin: &str, write: crate::batch::KvWrite) {
-        self.pending.plugin_kv.push((plugin.to_owned(), write));
+    pub fn put_plugin_kv(&mut self, space: KvSpace, write: KvWrite) {
+        self.pending.plugin_kv.push((space, write));
+    }
+
+    /// Plugins were asked about everything that was accepted before this time: what of their data expired by then is
+    /// removed with the commit.
+    pub fn judged_up_to(&mut self, accepted: Timestamp) {
+        self.pending.newest_judged = Some(accepted);
     }
 
     /// What is announced from now on was caused by this entry; by the running one of the tenant if that is newer: a

@@ -82,22 +82,26 @@ impl kv::Host for StoreData {
         let found = self.kv.get(&key).map_err(kv_error)?;
         Ok(found.map(entry))
     }
-    fn set(&mut self, key: String, value: Vec<u8>, _expires: Option<u64>) -> Result<u64, Error> {
-        self.kv.set(key, value, None).map_err(kv_error).map(|()| 1)
+
+    fn set(&mut self, key: String, value: Vec<u8>, expires: Option<u64>) -> Result<u64, Error> {
+        self.kv.set(key, value, expires.map(Timestamp)).map_err(kv_error)
     }
+
     fn cas(
         &mut self,
         key: String,
-        _: Option<u64>,
+        expected: Option<u64>,
         value: Vec<u8>,
-        _: Option<u64>,
+        expires: Option<u64>,
     ) -> Result<Result<u64, Option<kv::Entry>>, Error> {
-        let _ = self.kv.cas(key, None, value).map_err(kv_error)?;
-        Ok(Ok(1))
+        let said = self.kv.cas(key, expected, value, expires.map(Timestamp));
+        Ok(said.map_err(kv_error)?.map_err(|present| present.map(entry)))
     }
+
     fn delete(&mut self, key: String) -> Result<(), Error> {
         self.kv.delete(key).map_err(kv_error)
     }
+
     fn scan(&mut self, prefix: String, after: Option<String>, limit: u32) -> Result<Vec<(String, kv::Entry)>, Error> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let found = self.kv.scan(&prefix, after, limit).map_err(kv_error)?;
@@ -105,11 +109,11 @@ impl kv::Host for StoreData {
     }
 }
 
-fn entry(value: Vec<u8>) -> kv::Entry {
+fn entry(value: KvValue) -> kv::Entry {
     kv::Entry {
-        value,
-        version: 1,
-        expires: None,
+        value: value.bytes,
+        version: value.version,
+        expires: value.expires.map(|at| at.0),
     }
 }
 

@@ -328,9 +328,9 @@ impl Instance {
         self.settle(said)
     }
 
-    /// Before a call that belongs to a batch, whose first alert was accepted at this time.
-    pub(crate) fn open_batch(&mut self, first: Timestamp, writes: BatchWrites) {
-        self.store.data_mut().kv.begin(first, writes);
+    /// Before a call with alerts of its tenant, the first of which was accepted at this time.
+    pub(crate) fn open_batch(&mut self, tenant: &TenantId, first: Timestamp, writes: BatchWrites) {
+        self.store.data_mut().kv.begin(tenant, first, writes);
     }
 
     /// After it: what the batch has written so far, and whether the call wanted to write more than a batch may.

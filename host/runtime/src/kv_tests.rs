@@ -1,52 +1,91 @@
 //! The buffer against a model: one sorted map that every write goes into.
 
+use std::sync::Mutex;
+
+use proptest::prelude::*;
+
 use super::*;
 
-/// Committed data in memory, of one plugin.
-struct Memory(BTreeMap<String, KvValue>);
+/// Committed data in memory.
+#[derive(Default)]
+struct Memory(Mutex<BTreeMap<(KvSpace, String), KvValue>>);
 
 impl KvRead for Memory {
-    fn get(&self, _: &str, key: &str) -> Result<Option<KvValue>, String> {
-        Ok(self.0.get(key).cloned())
+    fn get(&self, space: &KvSpace, key: &str) -> Result<Option<KvValue>, String> {
+        let data = self.0.lock().unwrap();
+        Ok(data.get(&(space.clone(), key.to_owned())).cloned())
     }
 
-    fn scan(&self, _: &str, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, KvValue)>, String> {
-        let wanted = |key: &&String| key.starts_with(prefix) && after.is_none_or(|a| key.as_str() > a);
-        let keys = self.0.keys().filter(wanted).take(limit);
-        Ok(keys.map(|key| (key.clone(), self.0[key].clone())).collect())
+    fn scan(
+        &self,
+        space: &KvSpace,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, KvValue)>, String> {
+        let data = self.0.lock().unwrap();
+        let own = data.iter().filter(|((of, _), _)| of == space);
+        let wanted = own.filter(|((_, key), _)| key.starts_with(prefix) && after.is_none_or(|a| key.as_str() > a));
+        Ok(wanted
+            .take(limit)
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect())
+    }
+
+    fn usage(&self, space: &KvSpace) -> Result<KvUsage, String> {
+        let data = self.0.lock().unwrap();
+        Ok(usage_of(data.iter().filter(|((of, _), _)| of == space)))
     }
 }
 
+fn usage_of<'a>(pairs: impl Iterator<Item = (&'a (KvSpace, String), &'a KvValue)>) -> KvUsage {
+    pairs.fold(KvUsage::default(), |sum, ((_, key), value)| {
+        sum.replacing(KvUsage::default(), KvUsage::of(key, Some(value)))
+    })
+}
+
+fn tenant() -> TenantId {
+    TenantId::from("t")
+}
+
+fn space(plugin: &str, tenant: &str) -> KvSpace {
+    KvSpace::new(plugin, &TenantId::from(tenant))
+}
+
 fn value(text: &str, expires: Option<u64>) -> KvValue {
+    versioned(text, 1, expires)
+}
+
+fn versioned(text: &str, version: u64, expires: Option<u64>) -> KvValue {
     KvValue {
         bytes: text.as_bytes().to_vec(),
+        version,
         expires: expires.map(Timestamp),
     }
 }
 
 fn buffer(committed: &[(&str, KvValue)], limits: Limits) -> KvBuffer {
-    let memory = Memory(
-        committed
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), value.clone()))
-            .collect(),
-    );
+    let pair = |(key, value): &(&str, KvValue)| ((space("p", "t"), (*key).to_owned()), value.clone());
+    let memory = Memory(Mutex::new(committed.iter().map(pair).collect()));
     KvBuffer::new("p".into(), Arc::new(memory), Arc::new(limits))
 }
 
-fn keys(entries: &[(String, Vec<u8>)]) -> Vec<&str> {
+fn keys(entries: &[(String, KvValue)]) -> Vec<&str> {
     entries.iter().map(|(key, _)| key.as_str()).collect()
+}
+
+fn bytes(value: Option<KvValue>) -> Option<Vec<u8>> {
+    value.map(|value| value.bytes)
 }
 
 #[test]
 fn own_writes_are_seen_and_a_failed_call_leaves_nothing() {
     let mut kv = buffer(&[("a", value("1", None))], Limits::default());
-    assert_eq!(kv.set("a".into(), vec![], None), Err(KvError::Closed));
-    kv.begin(Timestamp(10), Writes::new());
+    kv.begin(&tenant(), Timestamp(10), BatchWrites::new());
     kv.set("a".into(), b"2".to_vec(), None).unwrap();
-    assert_eq!(kv.get("a").unwrap().unwrap(), b"2");
+    assert_eq!(kv.get("a").unwrap(), Some(versioned("2", 2, None)));
     let batch = kv.end(true).0;
-    kv.begin(Timestamp(10), batch);
+    kv.begin(&tenant(), Timestamp(10), batch);
     kv.delete("a".into()).unwrap();
     assert_eq!(kv.get("a").unwrap(), None);
     let batch = kv.end(false).0;
@@ -54,32 +93,92 @@ fn own_writes_are_seen_and_a_failed_call_leaves_nothing() {
         as_list(batch),
         [KvWrite {
             key: "a".into(),
-            value: Some(value("2", None))
+            value: Some(versioned("2", 2, None))
         }]
     );
 }
 
 #[test]
-fn values_end_with_batch_time() {
-    let mut kv = buffer(
-        &[("old", value("x", Some(10))), ("new", value("y", Some(11)))],
-        Limits::default(),
-    );
-    kv.begin(Timestamp(10), Writes::new());
+fn what_expired_by_the_first_alert_of_a_call_is_absent() {
+    let committed = [
+        ("old", versioned("x", 7, Some(10))),
+        ("new", versioned("y", 7, Some(11))),
+    ];
+    let mut kv = buffer(&committed, Limits::default());
+    kv.begin(&tenant(), Timestamp(10), BatchWrites::new());
     assert_eq!(kv.get("old").unwrap(), None);
-    assert!(kv.get("new").unwrap().is_some());
-    kv.set("mine".into(), b"z".to_vec(), Some(5)).unwrap();
-    assert_eq!(as_list(kv.end(true).0)[0].value, Some(value("z", Some(15))));
+    assert_eq!(kv.get("new").unwrap(), Some(versioned("y", 7, Some(11))));
+    assert_eq!(keys(&kv.scan("", None, 9).unwrap()), ["new"]);
+    let refused = kv.cas("old".into(), Some(7), vec![], None).unwrap();
+    assert_eq!(refused, Err(None), "it has no version any more");
+    assert_eq!(kv.set("old".into(), b"z".to_vec(), None).unwrap(), 1);
+    assert_eq!(kv.set("new".into(), b"z".to_vec(), Some(Timestamp(15))).unwrap(), 8);
+    let written = as_list(kv.end(true).0);
+    assert_eq!(written[0].value, Some(versioned("z", 8, Some(15))));
+    assert_eq!(written[1].value, Some(versioned("z", 1, None)));
 }
 
 #[test]
-fn cas_compares_what_a_get_would_answer() {
-    let mut kv = buffer(&[("a", value("1", Some(5)))], Limits::default());
-    kv.begin(Timestamp(5), Writes::new());
-    assert!(!kv.cas("a".into(), Some(b"1"), b"2".to_vec()).unwrap());
-    assert!(kv.cas("a".into(), None, b"2".to_vec()).unwrap());
-    assert!(kv.cas("a".into(), Some(b"2"), b"3".to_vec()).unwrap());
-    assert_eq!(kv.get("a").unwrap().unwrap(), b"3");
+fn whoever_sets_by_version_is_told_what_is_there_instead() {
+    let mut kv = buffer(&[("a", versioned("1", 4, None))], Limits::default());
+    kv.begin(&tenant(), Timestamp(5), BatchWrites::new());
+    let mut cas = |expected, text: &str| kv.cas("a".into(), expected, text.as_bytes().to_vec(), None).unwrap();
+    let there = Some(versioned("1", 4, None));
+    assert_eq!(cas(None, "2"), Err(there.clone()));
+    assert_eq!(cas(Some(3), "2"), Err(there));
+    assert_eq!(cas(Some(4), "2"), Ok(5));
+    assert_eq!(cas(Some(5), "3"), Ok(6));
+    kv.delete("a".into()).unwrap();
+    assert_eq!(kv.cas("a".into(), Some(6), vec![], None).unwrap(), Err(None));
+    assert_eq!(kv.cas("a".into(), None, vec![], None).unwrap(), Ok(1), "it begins anew");
+}
+
+#[test]
+fn nothing_is_read_or_written_while_no_batch_is_judged() {
+    let mut kv = buffer(&[("a", value("1", None))], Limits::default());
+    let closed = |kv: &mut KvBuffer| {
+        assert_eq!(kv.get("a"), Err(KvError::Closed));
+        assert_eq!(kv.scan("", None, 1), Err(KvError::Closed));
+        assert_eq!(kv.set("a".into(), vec![], None), Err(KvError::Closed));
+        assert_eq!(kv.cas("a".into(), None, vec![], None), Err(KvError::Closed));
+        assert_eq!(kv.delete("a".into()), Err(KvError::Closed));
+    };
+    closed(&mut kv);
+    kv.begin(&tenant(), Timestamp(1), BatchWrites::new());
+    assert!(kv.get("a").unwrap().is_some());
+    kv.end(true);
+    closed(&mut kv);
+}
+
+#[test]
+fn tenants_of_a_plugin_and_plugins_of_a_tenant_share_nothing() {
+    let memory = Arc::new(Memory::default());
+    let limits = Limits {
+        kv_space_keys: 2,
+        ..Limits::default()
+    };
+    let owners = [("p", "t"), ("p", "u"), ("q", "t")];
+    for (plugin, of) in owners {
+        let mut kv = KvBuffer::new(plugin.into(), Arc::clone(&memory) as _, Arc::new(limits.clone()));
+        kv.begin(&of.into(), Timestamp(1), BatchWrites::new());
+        assert_eq!(kv.get("a").unwrap(), None);
+        assert_eq!(kv.scan("", None, 9).unwrap(), []);
+        for key in ["a", "b"] {
+            assert_eq!(kv.set(key.into(), format!("{plugin}/{of}").into(), None).unwrap(), 1);
+        }
+        for write in as_list(kv.end(true).0) {
+            let pair = ((space(plugin, of), write.key), write.value.unwrap());
+            memory.0.lock().unwrap().extend([pair]);
+        }
+    }
+    // One instance of the old contract serves both tenants in turn.
+    let mut kv = KvBuffer::new("p".into(), Arc::clone(&memory) as _, Arc::new(limits));
+    for of in ["u", "t", "u"] {
+        kv.begin(&of.into(), Timestamp(1), BatchWrites::new());
+        assert_eq!(bytes(kv.get("a").unwrap()).unwrap(), format!("p/{of}").as_bytes());
+        assert!(matches!(kv.set("c".into(), vec![], None), Err(KvError::Quota(_))));
+        kv.end(true);
+    }
 }
 
 #[test]
@@ -87,7 +186,7 @@ fn a_scan_agrees_with_one_sorted_map_for_every_limit_and_start() {
     let committed: Vec<String> = (0..12).map(|i| format!("k{i:02}")).collect();
     let pairs: Vec<(&str, KvValue)> = committed.iter().map(|key| (key.as_str(), value("c", None))).collect();
     let mut kv = buffer(&pairs, Limits::default());
-    kv.begin(Timestamp(1), Writes::new());
+    kv.begin(&tenant(), Timestamp(1), BatchWrites::new());
     for key in ["k00", "k01", "k02", "k05", "k11"] {
         kv.delete(key.into()).unwrap();
     }
@@ -119,7 +218,7 @@ fn limits_are_errors_with_their_value() {
         ..Limits::default()
     };
     let mut kv = buffer(&[], limits);
-    kv.begin(Timestamp(1), Writes::new());
+    kv.begin(&tenant(), Timestamp(1), BatchWrites::new());
     assert_eq!(
         kv.get("long"),
         Err(KvError::Quota("a key is longer than the limit in bytes: 3".into()))
@@ -146,7 +245,7 @@ fn a_scan_over_too_many_removed_entries_is_refused_and_not_cut() {
             ..Limits::default()
         },
     );
-    kv.begin(Timestamp(5), Writes::new());
+    kv.begin(&tenant(), Timestamp(5), BatchWrites::new());
     assert!(matches!(kv.scan("k", None, 2), Err(KvError::Quota(_))));
     assert_eq!(kv.scan("k", None, 11).unwrap(), []);
 }
@@ -156,6 +255,7 @@ fn a_scan_that_finds_more_than_one_answer_holds_is_refused_and_not_cut() {
     let committed: Vec<String> = (0..40).map(|i| format!("k{i:02}")).collect();
     let large = KvValue {
         bytes: vec![0; 1_000],
+        version: 1,
         expires: None,
     };
     let pairs: Vec<(&str, KvValue)> = committed.iter().map(|key| (key.as_str(), large.clone())).collect();
@@ -164,19 +264,21 @@ fn a_scan_that_finds_more_than_one_answer_holds_is_refused_and_not_cut() {
         kv_scan_bytes: 20_100,
         ..Limits::default()
     };
-    let kv = buffer(&pairs, limits.clone());
+    let mut kv = buffer(&pairs, limits.clone());
+    kv.begin(&tenant(), Timestamp(1), BatchWrites::new());
     assert_eq!(kv.scan("k", None, 20).unwrap().len(), 20);
     let Err(KvError::Quota(text)) = kv.scan("k", None, 21) else {
         panic!("21 KB were answered");
     };
     assert!(text.ends_with("after the last one: 20100"), "{text}");
-    let kv = buffer(
+    let mut kv = buffer(
         &pairs,
         Limits {
             kv_scan_bytes: 1 << 20,
             ..limits
         },
     );
+    kv.begin(&tenant(), Timestamp(1), BatchWrites::new());
     assert_eq!(kv.scan("k", None, 30).unwrap().len(), 30);
     assert!(matches!(kv.scan("k", None, usize::MAX), Err(KvError::Quota(_))));
     assert_eq!(
@@ -191,12 +293,16 @@ fn writes_of_all_calls_of_a_batch_count_together() {
     struct Earlier;
 
     impl KvRead for Earlier {
-        fn get(&self, _: &str, _: &str) -> Result<Option<KvValue>, String> {
+        fn get(&self, _: &KvSpace, _: &str) -> Result<Option<KvValue>, String> {
             Ok(None)
         }
 
-        fn scan(&self, _: &str, _: &str, _: Option<&str>, _: usize) -> Result<Vec<(String, KvValue)>, String> {
+        fn scan(&self, _: &KvSpace, _: &str, _: Option<&str>, _: usize) -> Result<Vec<(String, KvValue)>, String> {
             Ok(Vec::new())
+        }
+
+        fn usage(&self, _: &KvSpace) -> Result<KvUsage, String> {
+            Ok(KvUsage::default())
         }
 
         fn written(&self, _: &str) -> Written {
@@ -208,7 +314,7 @@ fn writes_of_all_calls_of_a_batch_count_together() {
     }
 
     let mut kv = KvBuffer::new("p".into(), Arc::new(Earlier), Arc::new(Limits::default()));
-    kv.begin(Timestamp(1), Writes::new());
+    kv.begin(&tenant(), Timestamp(1), BatchWrites::new());
     kv.set("a".into(), vec![1], None).unwrap();
     assert!(matches!(kv.set("b".into(), vec![1], None), Err(KvError::Quota(_))));
     let limits = Limits {
@@ -216,7 +322,7 @@ fn writes_of_all_calls_of_a_batch_count_together() {
         ..Limits::default()
     };
     let mut kv = KvBuffer::new("p".into(), Arc::new(Earlier), Arc::new(limits));
-    kv.begin(Timestamp(1), Writes::new());
+    kv.begin(&tenant(), Timestamp(1), BatchWrites::new());
     assert!(matches!(kv.set("a".into(), vec![1; 10], None), Err(KvError::Quota(_))));
     kv.set("a".into(), vec![1; 9], None).unwrap();
 }
@@ -229,16 +335,277 @@ fn what_is_refused_because_of_the_batch_is_told_apart_from_what_a_call_may_never
         ..Limits::default()
     };
     let mut kv = buffer(&[], limits);
-    kv.begin(Timestamp(1), Writes::new());
+    kv.begin(&tenant(), Timestamp(1), BatchWrites::new());
     assert!(kv.set("a".into(), vec![0; 5], None).is_err());
     kv.set("a".into(), vec![0; 4], None).unwrap();
     let (writes, refused_by_batch) = kv.end(true);
     assert!(!refused_by_batch);
-    kv.begin(Timestamp(1), writes);
+    kv.begin(&tenant(), Timestamp(1), writes);
     kv.set("b".into(), vec![0], None).unwrap();
     assert!(kv.set("c".into(), vec![0], None).is_err());
     let (writes, refused_by_batch) = kv.end(true);
     assert!(refused_by_batch);
-    kv.begin(Timestamp(1), writes);
+    kv.begin(&tenant(), Timestamp(1), writes);
     assert!(!kv.end(true).1, "it is said of each call anew");
+}
+
+#[test]
+fn a_space_that_is_full_takes_no_more_and_lets_go() {
+    let limits = Limits {
+        kv_space_keys: 3,
+        kv_space_bytes: 20,
+        ..Limits::default()
+    };
+    let committed = ["a", "b"].map(|key| (key, value("1234", None)));
+    let mut kv = buffer(&committed, limits);
+    kv.begin(&tenant(), Timestamp(1), BatchWrites::new());
+    let mut quota = |key: &str, len: usize| match kv.set(key.into(), vec![0; len], None) {
+        Ok(_) => None,
+        Err(KvError::Quota(text)) => Some(text),
+        Err(other) => panic!("{other:?}"),
+    };
+    assert_eq!(quota("c", 9), None, "5 + 5 + 10 bytes");
+    let text = quota("a", 5).unwrap();
+    assert!(
+        text.ends_with("more bytes than the limit; delete some, or let them expire: 20"),
+        "{text}"
+    );
+    let text = quota("d", 0).unwrap();
+    assert!(
+        text.ends_with("more keys than the limit; delete some, or let them expire: 3"),
+        "{text}"
+    );
+    assert_eq!(quota("c", 8), None, "less than before");
+    let (batch, by_batch) = kv.end(true);
+    assert!(!by_batch, "fewer alerts at a time would change nothing");
+    kv.begin(&tenant(), Timestamp(1), batch);
+    kv.delete("b".into()).unwrap();
+    kv.set("d".into(), vec![0; 5], None).unwrap();
+    let (batch, _) = kv.end(false);
+    kv.begin(&tenant(), Timestamp(1), batch);
+    assert!(
+        kv.set("d".into(), vec![], None).is_err(),
+        "what the failed call removed is there"
+    );
+}
+
+#[test]
+fn a_space_over_its_limit_may_shrink() {
+    let limits = Limits {
+        kv_space_keys: 1,
+        kv_space_bytes: 8,
+        ..Limits::default()
+    };
+    let committed = ["a", "b"].map(|key| (key, value("1234", None)));
+    let mut kv = buffer(&committed, limits);
+    kv.begin(&tenant(), Timestamp(1), BatchWrites::new());
+    assert!(kv.set("a".into(), vec![0; 5], None).is_err());
+    kv.set("a".into(), vec![0; 4], None).unwrap();
+    kv.set("a".into(), vec![0; 3], None).unwrap();
+    kv.delete("b".into()).unwrap();
+    kv.set("a".into(), vec![0; 7], None).unwrap();
+}
+
+/// What a call does.
+#[derive(Clone, Debug)]
+enum Step {
+    Get(u8),
+    Set(u8, usize, Option<u64>),
+    /// With the version that is there, this much off.
+    Cas(u8, u64, usize, Option<u64>),
+    /// Where nothing is there.
+    Create(u8, usize),
+    Delete(u8),
+    Scan(Option<u8>, usize),
+}
+
+#[derive(Clone, Debug)]
+struct Call {
+    /// How long after the newest alert of the one before its first one was accepted.
+    passes: u64,
+    /// How long after that its last one was.
+    lasts: u64,
+    tenant: bool,
+    steps: Vec<Step>,
+    succeeds: bool,
+    ends_batch: bool,
+}
+
+fn calls() -> impl Strategy<Value = Vec<Call>> {
+    let expires = || prop::option::of(0..12_u64);
+    let step = prop_oneof![
+        (0..5_u8).prop_map(Step::Get),
+        (0..5_u8, 0..6_usize, expires()).prop_map(|(key, len, expires)| Step::Set(key, len, expires)),
+        (0..5_u8, 0..2_u64, 0..6_usize, expires()).prop_map(|(key, off, len, e)| Step::Cas(key, off, len, e)),
+        (0..5_u8, 0..6_usize).prop_map(|(key, len)| Step::Create(key, len)),
+        (0..5_u8).prop_map(Step::Delete),
+        (prop::option::of(0..5_u8), 0..7_usize).prop_map(|(after, limit)| Step::Scan(after, limit)),
+    ];
+    let call = (
+        (0..5_u64, 0..5_u64, any::<bool>()),
+        prop::collection::vec(step, 0..8),
+        (prop::bool::weighted(0.8), any::<bool>()),
+    );
+    let call = call.prop_map(|((passes, lasts, tenant), steps, (succeeds, ends_batch))| Call {
+        passes,
+        lasts,
+        tenant,
+        steps,
+        succeeds,
+        ends_batch,
+    });
+    prop::collection::vec(call, 1..12)
+}
+
+/// When the host removes what expired by the newest alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purge {
+    AtOnce,
+    Never,
+    /// Every other value.
+    Half,
+}
+
+fn key(key: u8) -> String {
+    format!("k{key}")
+}
+
+fn absolute(now: u64, expires: Option<u64>) -> Option<Timestamp> {
+    expires.map(|ms| Timestamp(now + ms))
+}
+
+/// What a plugin is answered, step by step.
+fn answers(calls: &[Call], limits: &Limits, purge: Purge) -> Vec<String> {
+    let memory = Arc::new(Memory::default());
+    let mut kv = KvBuffer::new("p".into(), Arc::clone(&memory) as _, Arc::new(limits.clone()));
+    let (mut now, mut said) = (0, Vec::new());
+    let mut batch = [BatchWrites::new(), BatchWrites::new()];
+    for call in calls {
+        let of = if call.tenant { "t" } else { "u" };
+        let writes = &mut batch[usize::from(call.tenant)];
+        now += call.passes;
+        kv.begin(&of.into(), Timestamp(now), std::mem::take(writes));
+        for step in &call.steps {
+            said.push(match step.clone() {
+                Step::Get(at) => format!("{:?}", kv.get(&key(at))),
+                Step::Set(at, len, expires) => format!("{:?}", kv.set(key(at), vec![7; len], absolute(now, expires))),
+                Step::Cas(at, off, len, expires) => {
+                    let expected = kv.get(&key(at)).unwrap().map_or(0, |value| value.version) + off;
+                    let set = kv.cas(key(at), Some(expected), vec![7; len], absolute(now, expires));
+                    format!("{set:?}")
+                }
+                Step::Create(at, len) => format!("{:?}", kv.cas(key(at), None, vec![7; len], None)),
+                Step::Delete(at) => format!("{:?}", kv.delete(key(at))),
+                Step::Scan(after, limit) => format!("{:?}", kv.scan("k", after.map(key), limit)),
+            });
+        }
+        *writes = kv.end(call.succeeds).0;
+        now += call.lasts;
+        if call.ends_batch {
+            let mut data = memory.0.lock().unwrap();
+            for (of, writes) in ["u", "t"].into_iter().zip(&mut batch) {
+                for write in as_list(std::mem::take(writes)) {
+                    let at = (space("p", of), write.key);
+                    match write.value {
+                        Some(value) => drop(data.insert(at, value)),
+                        None => drop(data.remove(&at)),
+                    }
+                }
+            }
+            let mut count = 0;
+            data.retain(|_, value| {
+                count += 1;
+                let expired = value.expires.is_some_and(|at| at.0 <= now);
+                !(expired && (purge == Purge::AtOnce || purge == Purge::Half && count % 2 == 0))
+            });
+        }
+    }
+    said
+}
+
+/// The same of one sorted map that every write goes into, and that only a commit removes from.
+fn expected(calls: &[Call], limits: &Limits) -> Vec<String> {
+    type Map = BTreeMap<(KvSpace, String), KvValue>;
+    let (mut now, mut said, mut map) = (0, Vec::new(), Map::new());
+    for call in calls {
+        let own = space("p", if call.tenant { "t" } else { "u" });
+        now += call.passes;
+        let before = map.clone();
+        for step in &call.steps {
+            let at = |at: u8| (own.clone(), key(at));
+            let alive = |map: &Map, at: u8| {
+                let found = map.get(&(own.clone(), key(at))).cloned();
+                found.filter(|value| value.expires.is_none_or(|expires| expires.0 > now))
+            };
+            let set = |map: &mut Map, to: u8, len: usize, expires: Option<u64>| {
+                let value = KvValue {
+                    bytes: vec![7; len],
+                    version: alive(map, to).map_or(1, |value| value.version + 1),
+                    expires: absolute(now, expires),
+                };
+                let usage = |map: &Map| usage_of(map.iter().filter(|((of, _), _)| *of == own));
+                let (version, old, mut with) = (value.version, usage(map), map.clone());
+                with.insert(at(to), value);
+                let new = usage(&with);
+                let kept = "all that the plugin keeps for this tenant is more";
+                let then = "than the limit; delete some, or let them expire";
+                if new.keys > limits.kv_space_keys && new.keys > old.keys {
+                    return Err(quota(&format!("{kept} keys {then}"), limits.kv_space_keys));
+                }
+                if new.bytes > limits.kv_space_bytes && new.bytes > old.bytes {
+                    return Err(quota(&format!("{kept} bytes {then}"), limits.kv_space_bytes));
+                }
+                *map = with;
+                Ok(version)
+            };
+            said.push(match step.clone() {
+                Step::Get(key) => format!("{:?}", Ok::<_, KvError>(alive(&map, key))),
+                Step::Set(key, len, expires) => format!("{:?}", set(&mut map, key, len, expires)),
+                Step::Cas(key, off, len, expires) => match alive(&map, key) {
+                    Some(_) if off == 0 => format!("{:?}", set(&mut map, key, len, expires).map(Ok::<_, ()>)),
+                    other => format!("{:?}", Ok::<_, KvError>(Err::<(), _>(other))),
+                },
+                Step::Create(key, len) => match alive(&map, key) {
+                    None => format!("{:?}", set(&mut map, key, len, None).map(Ok::<_, ()>)),
+                    other => format!("{:?}", Ok::<_, KvError>(Err::<(), _>(other))),
+                },
+                Step::Delete(key) => {
+                    map.remove(&at(key));
+                    format!("{:?}", Ok::<_, KvError>(()))
+                }
+                Step::Scan(after, limit) => {
+                    let beyond = |name: u8| after.is_none_or(|after| name > after);
+                    let found = (0..5_u8).filter(|name| beyond(*name));
+                    let found = found.filter_map(|name| Some((key(name), alive(&map, name)?)));
+                    format!("{:?}", Ok::<_, KvError>(found.take(limit).collect::<Vec<_>>()))
+                }
+            });
+        }
+        if !call.succeeds {
+            map = before;
+        }
+        now += call.lasts;
+        if call.ends_batch {
+            map.retain(|_, value| value.expires.is_none_or(|expires| expires.0 > now));
+        }
+    }
+    said
+}
+
+proptest! {
+    /// Nobody sees when the host removes what expired: neither in values nor in versions.
+    #[test]
+    fn purging_early_or_late_makes_no_difference(calls in calls()) {
+        let (limits, purges) = (Limits::default(), [Purge::AtOnce, Purge::Never, Purge::Half]);
+        let expected = expected(&calls, &limits);
+        for purge in purges {
+            prop_assert_eq!(&answers(&calls, &limits, purge), &expected, "{:?}", purge);
+        }
+    }
+
+    #[test]
+    fn the_quota_counts_what_will_be_stored(calls in calls(), keys in 0..5_u64, bytes in 0..25_u64) {
+        let limits = Limits { kv_space_keys: keys, kv_space_bytes: bytes, ..Limits::default() };
+        prop_assert_eq!(answers(&calls, &limits, Purge::AtOnce), expected(&calls, &limits));
+    }
 }

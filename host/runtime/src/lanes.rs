@@ -100,7 +100,9 @@ impl Lanes {
         match table.spares.remove(tenant) {
             Some((_, Spare::Former(running))) => *running,
             Some((_, Spare::Ready(ready))) => ready.running,
-            None => table.take_without_rules(tenant).unwrap_or_else(|| Running::new(tenant.clone(), None)),
+            None => table
+                .take_without_rules(tenant)
+                .unwrap_or_else(|| Running::new(tenant.clone(), None)),
         }
     }
 

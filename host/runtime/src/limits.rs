@@ -12,6 +12,24 @@ const _: () = assert!(
     "one greedy plugin leaves room for the others"
 );
 
+/// What a plugin may keep of its own: an entry, in one batch, for one tenant.
+const KV_KEY_BYTES: usize = 512;
+const KV_VALUE_BYTES: usize = 64 << 10;
+const KV_SCAN_BYTES: usize = 1 << 20;
+const KV_WRITES_PER_BATCH: usize = 10_000;
+const KV_WRITE_BYTES_PER_BATCH: usize = 16 << 20;
+const KV_SPACE_KEYS: u64 = 100_000;
+const KV_SPACE_BYTES: u64 = 64 << 20;
+
+const _: () = assert!(
+    KV_KEY_BYTES + KV_VALUE_BYTES <= KV_SCAN_BYTES,
+    "a scan can answer any entry"
+);
+const _: () = assert!(
+    KV_WRITES_PER_BATCH as u64 <= KV_SPACE_KEYS && KV_WRITE_BYTES_PER_BATCH as u64 <= KV_SPACE_BYTES,
+    "a space holds what one batch may write"
+);
+
 /// Most failed calls, and most time spent on them, are per slice of a batch; everything else is per alert, call, instance,
 /// batch or file, as its name says.
 #[derive(Clone, Debug)]
@@ -71,6 +89,10 @@ pub struct Limits {
     pub kv_key_bytes: usize,
     /// Longest value of a plugin's own data, in bytes. 64 KiB.
     pub kv_value_bytes: usize,
+    /// Most keys that a plugin keeps for one tenant. 100,000.
+    pub kv_space_keys: u64,
+    /// Most bytes that a plugin keeps for one tenant, keys included. 64 MiB.
+    pub kv_space_bytes: u64,
     /// Most entries that one scan answers; one that finds more is refused. 1,000.
     pub kv_scan_entries: usize,
     /// Most bytes that one scan answers; one that finds more is refused. 1 MiB.
@@ -135,13 +157,15 @@ impl Default for Limits {
             path_bytes: 256,
             columns: 1_024,
             policies: 1_024,
-            kv_key_bytes: 512,
-            kv_value_bytes: 64 << 10,
+            kv_key_bytes: KV_KEY_BYTES,
+            kv_value_bytes: KV_VALUE_BYTES,
+            kv_space_keys: KV_SPACE_KEYS,
+            kv_space_bytes: KV_SPACE_BYTES,
             kv_scan_entries: 1_000,
-            kv_scan_bytes: 1 << 20,
+            kv_scan_bytes: KV_SCAN_BYTES,
             kv_scan_pages: 128,
-            kv_writes_per_batch: 10_000,
-            kv_write_bytes_per_batch: 16 << 20,
+            kv_writes_per_batch: KV_WRITES_PER_BATCH,
+            kv_write_bytes_per_batch: KV_WRITE_BYTES_PER_BATCH,
             log_lines_per_second: 100,
             log_line_bytes: 1_024,
             failed_calls_per_slice: 64,

@@ -101,6 +101,7 @@ impl<'a, R: RoleCall> Session<'a, R> {
         let (part, whole) = (range.len(), self.batch.seqs.len());
         let rules = Arc::clone(self.running.rules());
         let sliced = (part < whole).then(|| convert::slice(&self.batch, self.running.tenant(), range));
+        let tenant = self.running.tenant().clone();
         let instance = self.running.instance(self.blueprint, self.patience).await?;
         let asked = Asked {
             batch: sliced.as_ref().unwrap_or(&self.batch),
@@ -109,7 +110,7 @@ impl<'a, R: RoleCall> Session<'a, R> {
             limits: self.blueprint.limits(),
         };
         let first = Timestamp(asked.batch.accepted.first().copied().unwrap_or(0));
-        instance.open_batch(first, std::mem::take(&mut self.writes));
+        instance.open_batch(&tenant, first, std::mem::take(&mut self.writes));
         let begun = Instant::now();
         let said = R::run(instance, asked, Budget::judge(self.blueprint.limits())).await;
         match &said {

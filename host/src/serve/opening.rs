@@ -148,12 +148,24 @@ fn open_state(dir: &DataDir, config: &config::Storage) -> Result<(State, Seq), W
     }
     let (state, reopened) = State::open(dir.state(), options(config)).map_err(wrong)?;
     tell(&reopened);
+    tell_forgotten(&state);
     let applied = applied(&state)?;
     let seen = match reopened {
         Reopened::WentBack { flushed, .. } => flushed.max(applied),
         _ => applied,
     };
     Ok((state, seen))
+}
+
+/// Once: the next time there are none.
+fn tell_forgotten(state: &State) {
+    let values = state.forgotten_plugin_values();
+    if values > 0 {
+        tracing::warn!(
+            values,
+            "data of plugins that an older version kept for all tenants together was removed: it belongs to no tenant"
+        );
+    }
 }
 
 fn restoring(dir: &DataDir) -> PathBuf {

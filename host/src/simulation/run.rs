@@ -9,12 +9,10 @@ use super::follower::Follower;
 use super::ledger::Ledger;
 use super::oracle::{self, History};
 use super::retries;
-use super::scripts::Direction;
+use super::scripts::{BEGIN_MS, Direction};
 use super::server::{Ground, Server};
 use super::workload::Workload;
 
-/// Noon of some day.
-const BEGIN_MS: u64 = 1_750_075_200_000;
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: i64 = 60 * 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;

@@ -6,14 +6,19 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use donjon_core::TenantId;
 use donjon_core::batch::{
-    AcceptedRule, Batch, Cell, Change, Column, Findings, KvValue, KvWrite, OnMissingGroup, Patch, RuleFailure,
+    AcceptedRule, Batch, Cell, Change, Column, Findings, KvSpace, KvValue, KvWrite, OnMissingGroup, Patch, RuleFailure,
     RuleReport, RuleSpec, Verdict, Wants,
 };
+use donjon_core::{TenantId, Timestamp};
 use donjon_runtime::{
     CallError, Configured, CorrelateOutcome, Description, EnrichOutcome, KvRead, PluginCalls, PluginCounters, Role,
 };
+
+/// When runs begin: noon of some day.
+pub const BEGIN_MS: u64 = 1_750_075_200_000;
+/// How long after that values of plugins expire at most.
+const MARKS_LAST_MS: u64 = 4 * 24 * 60 * 60 * 1000;
 
 /// The conditions that the scripted correlator understands.
 pub const CONDITIONS: [&str; 5] = [
@@ -171,9 +176,9 @@ impl Enricher {
     }
 
     /// What is stored under a key, with the writes of this call on top.
-    fn count(&self, key: &str, writes: &BTreeMap<String, u64>) -> u64 {
+    fn count(&self, space: &KvSpace, key: &str, writes: &BTreeMap<String, u64>) -> u64 {
         let stored = || {
-            let value = self.kv.get(Self::NAME, key).unwrap()?;
+            let value = self.kv.get(space, key).unwrap()?;
             Some(String::from_utf8(value.bytes).unwrap().parse().unwrap())
         };
         writes.get(key).copied().or_else(stored).unwrap_or(0)
@@ -208,6 +213,18 @@ fn changes_for(mischief: Option<Mischief>, count: u64, critical: bool) -> Vec<Ch
         _ => {}
     }
     changes
+}
+
+/// A value of its own for each alert, which expires soon, late, or before it is written.
+fn mark(name: &str, count: u64) -> KvWrite {
+    KvWrite {
+        key: format!("mark/{name}/{count}"),
+        value: Some(KvValue {
+            bytes: vec![7; 20],
+            version: 1,
+            expires: Some(Timestamp(BEGIN_MS + count * count * 977_000 % MARKS_LAST_MS)),
+        }),
+    }
 }
 
 /// Takes rules as people state them and judges by the few conditions it understands.
@@ -384,7 +401,7 @@ impl PluginCalls for Enricher {
             outcome.may_pass = true;
             return outcome;
         }
-        let mut writes = BTreeMap::new();
+        let (space, mut writes) = (KvSpace::new(Self::NAME, &batch.tenant), BTreeMap::new());
         for row in rows(&batch) {
             let mischief = row.mischief();
             if mischief == Some(Mischief::EnricherTraps) {
@@ -394,8 +411,9 @@ impl PluginCalls for Enricher {
             if mischief == Some(Mischief::EnricherBloats) {
                 outcome.refused.push((row.at, "answer is over its limit".to_owned()));
             }
-            let key = format!("{}/{}", batch.tenant, text(row.get("name")).unwrap_or_default());
-            let count = self.count(&key, &writes) + 1;
+            let key = text(row.get("name")).unwrap_or_default().to_owned();
+            let count = self.count(&space, &key, &writes) + 1;
+            outcome.kv_writes.push(mark(&key, count));
             writes.insert(key, count);
             let critical = text(row.get("severity")) == Some("critical");
             outcome.patches.push(Patch {
@@ -407,10 +425,11 @@ impl PluginCalls for Enricher {
             key,
             value: Some(KvValue {
                 bytes: count.to_string().into_bytes(),
+                version: count,
                 expires: None,
             }),
         };
-        outcome.kv_writes = writes.into_iter().map(write).collect();
+        outcome.kv_writes.extend(writes.into_iter().map(write));
         outcome
     }
 

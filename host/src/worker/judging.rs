@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use donjon_core::admit::{Admission, Dedup};
+use donjon_core::batch::{KvSpace, KvWrite};
 use donjon_core::branch_set::BranchSet;
 use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
 use donjon_core::settle::{Judged, Judgement, RuleBook, settle};
@@ -103,7 +104,7 @@ pub(super) struct JudgedTenant {
     tenant: TenantId,
     /// Positions of its new events in the batch.
     positions: Vec<usize>,
-    kv_writes: Vec<(String, donjon_core::batch::KvWrite)>,
+    kv_writes: Vec<(KvSpace, KvWrite)>,
     correlated: Correlated,
     tally: Tally,
 }
@@ -199,8 +200,8 @@ impl Worker {
             mut tally,
         } = judged;
         self.working.tenant_mut(&tenant)?.offered += positions.len() as u64;
-        for (plugin, write) in kv_writes {
-            self.working.put_plugin_kv(&plugin, write);
+        for (space, write) in kv_writes {
+            self.working.put_plugin_kv(space, write);
         }
         let events = |position: usize| positions.get(position).and_then(|at| pending.get(*at));
         tally.rule_errors = stages::note_rule_failures(&mut self.working, &tenant, events, &correlated.failures)?;

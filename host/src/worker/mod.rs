@@ -202,7 +202,9 @@ impl Worker {
         for entry in entries {
             let is_command = matches!(entry.item, Item::Command { .. });
             let full = run.len() >= self.batch_entries || bytes >= MAX_BATCH_BYTES;
-            if (is_command || full) && !run.is_empty() {
+            // The end of a batch decides what of plugins' data expired: times that go back begin another one.
+            let goes_back = run.last().is_some_and(|before: &Accepted| before.at > entry.at);
+            if (is_command || full || goes_back) && !run.is_empty() {
                 bytes = 0;
                 self.apply_alerts(std::mem::take(&mut run))?;
             }
@@ -266,6 +268,7 @@ impl Worker {
             }
             Judging::ByNobody(why) => self.settle_unjudged(&mut pending, why)?,
         }
+        self.working.judged_up_to(now);
         match self.commit(last) {
             Ok(bytes) => self.adapt_batches(entries, bytes, load.bytes()),
             Err(error) => {

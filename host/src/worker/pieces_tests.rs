@@ -165,6 +165,7 @@ fn hoarder(state: &State, keys_per_alert: usize) -> Scripted {
                 key: format!("{name}-{at}"),
                 value: Some(KvValue {
                     bytes: vec![1],
+                    version: 1,
                     expires: None,
                 }),
             })

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use donjon_core::batch::{Batch, Column, Findings, KvWrite, RuleFailure, Verdict, Wants};
+use donjon_core::batch::{Batch, Column, Findings, KvSpace, KvWrite, RuleFailure, Verdict, Wants};
 use donjon_core::limits::{MAX_ERROR_TEXT_BYTES, cut};
 use donjon_core::rule::RuleError;
 use donjon_core::settle::LiveRule;
@@ -108,7 +108,7 @@ pub struct Correlated {
     /// Rules that could not be evaluated.
     pub failures: Vec<RuleFailure>,
     /// Writes of plugins to their own data.
-    pub kv_writes: Vec<(String, KvWrite)>,
+    pub kv_writes: Vec<(KvSpace, KvWrite)>,
 }
 
 /// Findings that do not count.
@@ -185,7 +185,7 @@ impl Stage<'_> {
         &mut self,
         plugins: &PluginSet,
         events: &mut [&mut Pending],
-    ) -> Result<Vec<(String, KvWrite)>, Interrupted> {
+    ) -> Result<Vec<(KvSpace, KvWrite)>, Interrupted> {
         let mut kv_writes = Vec::new();
         for plugin in of_role(plugins, Role::Enricher) {
             let columns = wanted_columns(plugin.as_ref());
@@ -357,12 +357,13 @@ impl Stage<'_> {
         &mut self,
         plugin: &dyn PluginCalls,
         writes: Vec<KvWrite>,
-        all: &mut Vec<(String, KvWrite)>,
+        all: &mut Vec<(KvSpace, KvWrite)>,
     ) -> Result<(), Interrupted> {
+        let space = KvSpace::new(plugin.name(), self.tenant);
         for write in writes {
             self.load.write(&write);
-            self.pending_kv.put(plugin.name(), &write);
-            all.push((plugin.name().to_owned(), write));
+            self.pending_kv.put(&space, &write);
+            all.push((space.clone(), write));
         }
         self.check_load()
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use donjon_core::batch::{KvValue, KvWrite};
+use donjon_core::batch::{KvSpace, KvValue, KvWrite};
 use donjon_core::state::StateView;
 use donjon_core::{EventId, Fingerprint, Seq, TenantId, Timestamp};
 use donjon_runtime::{EnrichOutcome, PluginSet};
@@ -32,6 +32,7 @@ fn writer() -> Scripted {
         },
         value: Some(KvValue {
             bytes: vec![1],
+            version: 1,
             expires: None,
         }),
     };
@@ -170,7 +171,8 @@ fn an_alert_that_cannot_be_stored_with_a_plugins_contribution_is_stored_without(
     for untouched in ["a", "b"] {
         let told = failure_of(&state, untouched).unwrap_or_default();
         assert!(!told.contains("applied without plugins"), "{told}");
-        assert!(state.reader().plugin_kv_get("writer", untouched).unwrap().is_some());
+        let space = KvSpace::new("writer", &tenant());
+        assert!(state.reader().plugin_kv_get(&space, untouched).unwrap().is_some());
     }
 }
 
@@ -205,6 +207,55 @@ fn the_same_journal_gives_the_same_bytes_whatever_a_batch_holds() {
     assert!(expected.len() > 10);
     for batch in [2, 7, 2048] {
         assert!(dump(batch) == expected, "in batches of {batch}");
+    }
+}
+
+/// An enricher that keeps a value for each alert until the time that its fingerprint names, in seconds.
+fn keeper() -> Scripted {
+    let write = |fingerprint: &str| {
+        let (_, until) = fingerprint.split_once('-').unwrap();
+        KvWrite {
+            key: fingerprint.to_owned(),
+            value: Some(KvValue {
+                bytes: vec![1; 10],
+                version: 1,
+                expires: Some(Timestamp(until.parse::<u64>().unwrap() * 1000)),
+            }),
+        }
+    };
+    Scripted::enricher("keeper", move |batch| EnrichOutcome {
+        kv_writes: fingerprints(&batch).map(write).collect(),
+        ..EnrichOutcome::default()
+    })
+}
+
+#[test]
+fn what_plugins_keep_expires_at_the_same_entry_whatever_a_batch_holds() {
+    let entries: Vec<NewEntry> = (0..60_u64)
+        .map(|at| NewEntry {
+            accepted: Timestamp(at * 1000),
+            ..alert(&format!("f{at}-{}", at * 7 % 60))
+        })
+        .collect();
+    let space = KvSpace::new("keeper", &tenant());
+    for entries in [&entries[..], &entries[..41], &entries[..1]] {
+        let by = |batch| {
+            let plugins = PluginSet::default().with(Arc::new(keeper()));
+            replay_by(entries, State::in_memory(), batch, plugins)
+        };
+        let expected = by(1);
+        let kept = expected.reader().plugin_kv_scan(&space, "", None, 99).unwrap();
+        let newest = entries.len() as u64 - 1;
+        assert!(
+            kept.iter()
+                .all(|(_, value)| value.expires > Some(Timestamp(newest * 1000)))
+        );
+        let alive = (0..=newest).filter(|at| at * 7 % 60 > newest).count();
+        assert_eq!(kept.len(), alive, "of {} entries", entries.len());
+        for batch in [2, 7, 2048] {
+            let found = by(batch).reader().dump().unwrap();
+            assert!(found == expected.reader().dump().unwrap(), "in batches of {batch}");
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub const MAX_KEY_GROUP_BYTES: usize = 512;
 /// Longest key of a plugin's own data, in bytes. The host refuses longer ones when the plugin asks; a commit with one
 /// is refused whole.
 pub const MAX_PLUGIN_KEY_BYTES: usize = 512;
+/// Values of plugins that are removed in one commit because they expired; more go in further ones right after it.
+pub const MAX_PURGED_AT_ONCE: usize = 1000;
 /// Dead letters kept for a tenant; above that the oldest are forgotten.
 pub const MAX_DEAD_LETTERS: usize = 100_000;
 /// Pairs that a scan takes from the store at a time; between two pieces no lock is held.
@@ -48,9 +50,11 @@ const _: () = assert!(MAX_BLOCK_RAW_OPTION + MAX_ENTRY_BYTES + 4 <= MAX_BLOCK_RA
 // Lengths are stored in 32 bits.
 const _: () = assert!(MAX_BLOCK_BODY_BYTES < u32::MAX as usize);
 const _: () = assert!(MAX_RECORD_BYTES < u32::MAX as usize);
-// The longest keys: kind, tenant, rule and group; kind, plugin and the plugin's key.
+// The longest keys: kind, tenant, rule and group; kind, time, tenant, plugin and the plugin's key.
 const _: () = assert!(1 + 2 * (2 + MAX_KEY_TEXT_BYTES) + 2 + MAX_KEY_GROUP_BYTES < MAX_KEY_BYTES);
-const _: () = assert!(1 + 2 + MAX_KEY_TEXT_BYTES + MAX_PLUGIN_KEY_BYTES < MAX_KEY_BYTES);
+const _: () = assert!(1 + 8 + 2 * (2 + MAX_KEY_TEXT_BYTES) + MAX_PLUGIN_KEY_BYTES < MAX_KEY_BYTES);
+// What expires goes with two keys, the value's and that by its time: together no commit that sled has trouble with.
+const _: () = assert!(MAX_PURGED_AT_ONCE * 2 * MAX_KEY_BYTES <= 3 * 1024 * 1024);
 
 /// Sums over the caps of the domain: what each kind of record takes at most, in bytes. bincode takes at most nine bytes
 /// for a length or a number.

@@ -202,6 +202,7 @@ async fn own_data_is_seen_at_once_and_lost_with_a_failed_call() {
     assert_eq!(verdicts(&outcome), [(0, "policy", "fp-k1"), (1, "policy", "k1")]);
     let value = KvValue {
         bytes: b"k1".to_vec(),
+        version: 1,
         expires: Some(Timestamp(6_000)),
     };
     assert_eq!(

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use donjon_core::batch::{Batch, BatchBuilder, Cell, KvValue, OnMissingGroup, RuleSpec};
+use donjon_core::batch::{Batch, BatchBuilder, Cell, KvSpace, KvUsage, KvValue, OnMissingGroup, RuleSpec};
 use donjon_core::{RuleId, Seq, TenantId, Timestamp};
 use donjon_runtime::{KvRead, Limits, LoadError, Plugin, PluginConfig, Runtime, RuntimeOptions, StartOptions};
 use wit_parser::Resolve;
@@ -75,12 +75,16 @@ pub fn runtime(limits: Limits) -> Arc<Runtime> {
 pub struct Memory(pub BTreeMap<String, KvValue>);
 
 impl KvRead for Memory {
-    fn get(&self, _: &str, key: &str) -> Result<Option<KvValue>, String> {
+    fn get(&self, _: &KvSpace, key: &str) -> Result<Option<KvValue>, String> {
         Ok(self.0.get(key).cloned())
     }
 
-    fn scan(&self, _: &str, _: &str, _: Option<&str>, _: usize) -> Result<Vec<(String, KvValue)>, String> {
+    fn scan(&self, _: &KvSpace, _: &str, _: Option<&str>, _: usize) -> Result<Vec<(String, KvValue)>, String> {
         Ok(Vec::new())
+    }
+
+    fn usage(&self, _: &KvSpace) -> Result<KvUsage, String> {
+        Ok(KvUsage::default())
     }
 }
 

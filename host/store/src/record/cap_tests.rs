@@ -161,6 +161,7 @@ fn queues(draw: &mut Draw) {
     }
     let value = KvValue {
         bytes: vec![7; 64 * 1024],
+        version: u64::MAX,
         expires: draw.maybe(Draw::time),
     };
     check(&value, records::CAPPED_RECORD_BYTES);

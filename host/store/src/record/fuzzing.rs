@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use donjon_core::AlertState;
 use donjon_core::Incident;
-use donjon_core::batch::KvValue;
+use donjon_core::batch::{KvUsage, KvValue};
 use donjon_core::command::{DeadLetter, RememberedCommand};
 use donjon_core::incident::Link;
 use donjon_core::outbox::OutboxRecord;
@@ -23,7 +23,7 @@ pub fn record(data: &[u8]) {
         return;
     };
     let version = u16::from(version % 4);
-    match which % 14 {
+    match which % 15 {
         0 => check::<AlertState>(Kind::AlertState, version, body),
         1 => check::<HistoryChunk>(Kind::HistoryChunk, version, body),
         2 => check::<Incident>(Kind::Incident, version, body),
@@ -37,7 +37,8 @@ pub fn record(data: &[u8]) {
         10 => check::<Meta>(Kind::Meta, version, body),
         11 => check::<KvValue>(Kind::KvValue, version, body),
         12 => check::<RememberedCommand>(Kind::RememberedCommand, version, body),
-        _ => check::<RememberedKey>(Kind::RememberedKey, version, body),
+        13 => check::<RememberedKey>(Kind::RememberedKey, version, body),
+        _ => check::<KvUsage>(Kind::KvUsage, version, body),
     }
 }
 

@@ -56,6 +56,7 @@ pub enum Kind {
     KvValue = 12,
     RememberedCommand = 13,
     RememberedKey = 14,
+    KvUsage = 15,
 }
 
 /// A record could not be encoded or decoded.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::Draw;
 use donjon_core::AlertState;
-use donjon_core::batch::KvValue;
+use donjon_core::batch::{KvUsage, KvValue};
 use donjon_core::command::{Command, Guard};
 use donjon_core::state::TenantState;
 
@@ -37,7 +37,9 @@ proptest! {
         check(&draw.remembered_command());
         check(&RememberedKey(draw.remembered_command().key.key));
         check(&GroupHead(draw.incident_id()));
-        check(&Meta { applied: donjon_core::Seq(draw.u64()), outbox_from: donjon_core::Seq(draw.u64()) });
+        check(&KvUsage { keys: draw.u64(), bytes: draw.u64() });
+        let (applied, outbox_from) = (donjon_core::Seq(draw.u64()), donjon_core::Seq(draw.u64()));
+        check(&Meta { applied, outbox_from, newest_judged: draw.time() });
     }
 
     #[test]

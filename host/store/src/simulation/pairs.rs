@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use donjon_core::AlertState;
-use donjon_core::batch::KvValue;
+use donjon_core::batch::{KvUsage, KvValue};
 use donjon_core::command::{DeadLetter, RememberedCommand};
 use donjon_core::incident::{Incident, Link};
 use donjon_core::outbox::OutboxRecord;
@@ -18,6 +18,9 @@ use crate::state::State;
 use crate::state::keys::{self, Space};
 use crate::state::kv::{Kv, KvBatch, KvError, Order, Page, Pair};
 
+/// Few, so that a process dies in between.
+const PURGED_AT_ONCE: usize = 2;
+
 type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 struct SimulatedKv(SimulatedDisk);
@@ -26,13 +29,15 @@ impl SimulatedDisk {
     /// Opens derived state as the last life left it.
     ///
     /// # Errors
-    /// Its cursor does not read.
+    /// Its cursor does not read, or the disk fails.
     pub fn open_state(&self) -> Result<State, String> {
         let meta = match self.lock().pairs.get(&keys::meta()) {
             Some(bytes) => Meta::from_bytes(bytes).map_err(|error| error.to_string())?,
             None => Meta::default(),
         };
-        Ok(State::over_pairs(Arc::new(SimulatedKv(self.clone())), meta))
+        let state = State::over_pairs(Arc::new(SimulatedKv(self.clone())), meta, PURGED_AT_ONCE);
+        state.purge_expired().map_err(|error| error.to_string())?;
+        Ok(state)
     }
 
     /// Derived state is gone, as when sled does not open.
@@ -63,6 +68,7 @@ pub fn describe(key: &[u8], value: &[u8]) -> String {
         Some(Space::RememberedCommand) => record::<RememberedCommand>(value),
         Some(Space::RememberedKey) => record::<RememberedKey>(value),
         Some(Space::PluginKv) => record::<KvValue>(value),
+        Some(Space::PluginKvUsage) => record::<KvUsage>(value),
         _ => None,
     };
     known.unwrap_or_else(|| value.escape_ascii().to_string())

@@ -91,11 +91,14 @@ pub(crate) struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    /// Puts a pair into a batch; the cursor is kept for the end, an outbox as version 1 kept it is left out.
+    /// Puts a pair into a batch; the cursor is kept for the end, what nothing reads any more is left out.
     pub(crate) fn take(&mut self, batch: &mut KvBatch, key: Vec<u8>, value: Vec<u8>) {
         if key == keys::meta() {
             self.cursor = Some(value);
-        } else if !key.starts_with(&keys::all(Space::NumberedOutbox)) {
+        } else if ![Space::NumberedOutbox, Space::PluginKvOfNobody]
+            .iter()
+            .any(|gone| key.starts_with(&keys::all(*gone)))
+        {
             batch.put(key, value);
         }
     }

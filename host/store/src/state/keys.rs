@@ -3,14 +3,17 @@
 //!
 //! A text over its limit is represented by its digest behind an impossible length. No key is longer than 1 KiB.
 
+use donjon_core::batch::KvSpace;
 use donjon_core::digest::fingerprint_of_values;
 use donjon_core::outbox::OutboxWindow;
-use donjon_core::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId, Value};
+use donjon_core::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId, Timestamp, Value};
 
 use crate::limits::{MAX_KEY_GROUP_BYTES, MAX_KEY_TEXT_BYTES};
 
 /// Stands where a length would be: a digest follows.
 const DIGEST: u16 = u16::MAX;
+/// SHA-256 in hex.
+const DIGEST_BYTES: usize = 64;
 
 /// What the records under a first byte are. Stored: never changed, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +39,17 @@ pub(crate) enum Space {
     RememberedCommand = b'c',
     /// The digests of keys in the order of their use.
     RememberedKey = b'n',
-    PluginKv = b'k',
+    /// The data of plugins as it was kept without tenants.
+    PluginKvOfNobody = b'k',
+    PluginKv = b'p',
+    PluginKvUsage = b'u',
+    /// Which values of plugins expire, by time; no value.
+    PluginKvExpiry = b'x',
 }
 
 #[cfg(feature = "simulation")]
 impl Space {
-    const ALL: [Space; 16] = [
+    const ALL: [Space; 18] = [
         Space::Meta,
         Space::Alert,
         Space::History,
@@ -58,6 +66,8 @@ impl Space {
         Space::RememberedCommand,
         Space::RememberedKey,
         Space::PluginKv,
+        Space::PluginKvUsage,
+        Space::PluginKvExpiry,
     ];
 
     /// What is under a key.
@@ -170,9 +180,10 @@ pub(super) fn alert_link(tenant: &TenantId, fingerprint: &Fingerprint, incident:
     key
 }
 
-/// Whether the value of a key is a record in an envelope: all but one kind are.
+/// Whether the value of a key is a record in an envelope: all but those of two kinds are.
 pub(super) fn has_record(key: &[u8]) -> bool {
-    key.first() != Some(&(Space::AlertLink as u8))
+    let empty = [Space::AlertLink as u8, Space::PluginKvExpiry as u8];
+    key.first().is_none_or(|first| !empty.contains(first))
 }
 
 /// The incident at the end of an `alert_link` key.
@@ -226,15 +237,72 @@ pub(super) fn remembered_key(tenant: &TenantId, number: u64) -> Vec<u8> {
     key
 }
 
-/// The beginning of all keys of a plugin. What follows is the plugin's own key as it is: prefixes of it are prefixes.
-pub(super) fn plugin(plugin: &str) -> Vec<u8> {
-    let mut key = space(Space::PluginKv);
-    push_text(&mut key, plugin);
+/// The beginning of all keys of a plugin and a tenant. What follows is the plugin's own key as it is: prefixes of it are
+/// prefixes.
+pub(super) fn plugin_kv_space(of: &KvSpace) -> Vec<u8> {
+    in_kv_space(space(Space::PluginKv), of)
+}
+
+pub(super) fn plugin_kv(of: &KvSpace, plugin_key: &str) -> Vec<u8> {
+    let mut key = plugin_kv_space(of);
+    key.extend_from_slice(plugin_key.as_bytes());
     key
 }
 
-pub(super) fn plugin_kv(of: &str, plugin_key: &str) -> Vec<u8> {
-    let mut key = plugin(of);
+pub(super) fn plugin_kv_usage(of: &KvSpace) -> Vec<u8> {
+    in_kv_space(space(Space::PluginKvUsage), of)
+}
+
+pub(super) fn plugin_kv_expiry(expires: Timestamp, of: &KvSpace, plugin_key: &str) -> Vec<u8> {
+    let mut key = space(Space::PluginKvExpiry);
+    key.extend_from_slice(&expires.0.to_be_bytes());
+    let mut key = in_kv_space(key, of);
     key.extend_from_slice(plugin_key.as_bytes());
     key
+}
+
+fn in_kv_space(mut key: Vec<u8>, of: &KvSpace) -> Vec<u8> {
+    push_text(&mut key, of.tenant.as_str());
+    push_text(&mut key, &of.plugin);
+    key
+}
+
+/// What a `plugin_kv_expiry` key says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct KvExpiry {
+    /// When.
+    pub(super) expires: Timestamp,
+    /// The key of the value.
+    pub(super) value: Vec<u8>,
+    /// The key of the usage of its space.
+    pub(super) usage: Vec<u8>,
+    /// Length of the plugin's own key.
+    pub(super) plugin_key_len: usize,
+}
+
+/// Reads a `plugin_kv_expiry` key.
+pub(super) fn read_plugin_kv_expiry(key: &[u8]) -> Option<KvExpiry> {
+    let (expires, rest) = key.get(1..)?.split_first_chunk()?;
+    let plugin_key = skip_text(skip_text(rest)?)?;
+    let of = rest.strip_suffix(plugin_key)?;
+    let with = |kind: Space, rest: &[u8]| {
+        let mut key = space(kind);
+        key.extend_from_slice(rest);
+        key
+    };
+    Some(KvExpiry {
+        expires: Timestamp(u64::from_be_bytes(*expires)),
+        value: with(Space::PluginKv, rest),
+        usage: with(Space::PluginKvUsage, of),
+        plugin_key_len: plugin_key.len(),
+    })
+}
+
+/// What follows a text, or the digest in its place.
+fn skip_text(bytes: &[u8]) -> Option<&[u8]> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    match u16::from_be_bytes(*len) {
+        DIGEST => rest.get(DIGEST_BYTES..),
+        len => rest.get(usize::from(len)..),
+    }
 }

@@ -24,6 +24,16 @@ impl KvBatch {
         self.0.insert(key, None);
     }
 
+    /// Whether it changes nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it puts or removes a key.
+    pub(crate) fn changes(&self, key: &[u8]) -> bool {
+        self.0.contains_key(key)
+    }
+
     /// Bytes of all keys and values.
     pub(crate) fn bytes(&self) -> usize {
         let pair = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| key.len() + value.as_ref().map_or(0, Vec::len);

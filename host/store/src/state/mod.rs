@@ -15,6 +15,7 @@ mod lists;
 mod mark;
 mod memory;
 mod open;
+mod plugin_data;
 mod reader;
 mod sled_kv;
 #[cfg(test)]
@@ -30,14 +31,16 @@ use donjon_core::state::WriteSet;
 pub(crate) use capturing::Capturing;
 pub use lists::{MemberPage, Progress};
 pub use open::{Reopened, StateOpenError, put_in_place, set_aside};
-pub use reader::{Dump, KvUsage, OutboxPage, StateReader};
+pub use reader::{Dump, OutboxPage, StateReader};
 pub use top::Top;
 
 use crate::checkpoint::Capture;
-use crate::limits::MAX_RECORD_BYTES;
+use crate::limits::{MAX_PURGED_AT_ONCE, MAX_RECORD_BYTES};
 use crate::record::{ENVELOPE_BYTES, Meta, RecordError};
 use dead_letters::DeadLetterBook;
-use kv::{Kv, KvError};
+use kv::{Kv, KvBatch, KvError};
+use plugin_data::Purged;
+use write::Bounds;
 
 /// How derived state is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +57,7 @@ impl Default for StateOptions {
     }
 }
 
-/// A write set was not committed; nothing of it was applied.
+/// A write set was not committed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// An earlier write failed: what is on the disk is unknown.
@@ -112,6 +115,9 @@ pub struct State {
     mark: Option<mark::Mark>,
     /// Larger records are refused.
     max_record_bytes: usize,
+    /// Most values of plugins that one batch removes because they expired.
+    purged_at_once: usize,
+    forgotten_plugin_values: u64,
 }
 
 struct Writer {
@@ -130,10 +136,13 @@ impl State {
         State::over(Arc::new(memory::MemoryKv::default()), Meta::default(), None)
     }
 
-    /// Over pairs that somebody else keeps, as they are.
+    /// Over pairs that somebody else keeps, as they are; what expires goes in steps of `purged_at_once`.
     #[cfg(feature = "simulation")]
-    pub(crate) fn over_pairs(kv: Arc<dyn Kv>, meta: Meta) -> State {
-        State::over(kv, meta, None)
+    pub(crate) fn over_pairs(kv: Arc<dyn Kv>, meta: Meta, purged_at_once: usize) -> State {
+        State {
+            purged_at_once,
+            ..State::over(kv, meta, None)
+        }
     }
 
     /// This state, refusing records over `bytes`: for tests of what is done about a record that cannot be stored.
@@ -155,7 +164,15 @@ impl State {
             writer,
             mark,
             max_record_bytes: MAX_RECORD_BYTES + ENVELOPE_BYTES,
+            purged_at_once: MAX_PURGED_AT_ONCE,
+            forgotten_plugin_values: 0,
         }
+    }
+
+    /// How many values of plugins were removed when it was opened: an older version kept them for all tenants together.
+    #[must_use]
+    pub fn forgotten_plugin_values(&self) -> u64 {
+        self.forgotten_plugin_values
     }
 
     /// A reader of what is committed.
@@ -165,10 +182,12 @@ impl State {
     }
 
     /// Applies everything in a write set and its cursor, or nothing (I2). After a crash of the process a prefix of all
-    /// commits is there; `flush` makes them survive the machine as well. Answers the bytes of what was written.
+    /// commits is there; `flush` makes them survive the machine as well. Values of plugins that expired go with it. Answers
+    /// the bytes of what was written.
     ///
     /// # Errors
-    /// Nothing was applied. After `Store` the state refuses further writes; after `Record` and `Backwards` it does not.
+    /// After `Store` the state refuses further writes, and only opening it again tells what was applied; after `Record` and
+    /// `Backwards` nothing was, and it does not.
     pub fn commit(&self, write: &WriteSet) -> Result<usize, CommitError> {
         let mut writer = self.writer();
         if let Some(why) = &writer.poison {
@@ -186,22 +205,53 @@ impl State {
             &meta,
             &mut writer.dead_letters,
             &self.reader,
-            self.max_record_bytes,
+            Bounds {
+                record_bytes: self.max_record_bytes,
+                purged_at_once: self.purged_at_once,
+            },
         );
-        let (batch, meta) = made.map_err(|error| {
+        let made = made.map_err(|error| {
             writer.dead_letters.forget();
             CommitError::from(error)
         })?;
+        let bytes = made.batch.bytes();
+        self.apply(&mut writer, made.batch)?;
+        writer.meta = made.meta;
+        if made.purged == Purged::Some {
+            self.purge(&mut writer)?;
+        }
+        Ok(bytes)
+    }
+
+    fn apply(&self, writer: &mut Writer, batch: KvBatch) -> Result<(), CommitError> {
         if let Some(capture) = &mut writer.capture {
             capture.before_commit(&batch, self.reader.kv());
         }
-        let bytes = batch.bytes();
-        if let Err(KvError(why)) = self.reader.kv().apply(batch) {
+        self.reader.kv().apply(batch).map_err(|KvError(why)| {
             writer.poison = Some(why.clone());
-            return Err(CommitError::Store { why });
+            CommitError::Store { why }
+        })
+    }
+
+    /// Removes the values of plugins that expired, a bounded number at a time. Whoever holds the writer's lock sees none
+    /// of them: neither the next commit nor a checkpoint.
+    fn purge(&self, writer: &mut Writer) -> Result<(), CommitError> {
+        let mut purged = Purged::Some;
+        while purged == Purged::Some {
+            let next = plugin_data::purging(writer.meta.newest_judged, self.purged_at_once, &self.reader);
+            let (batch, done) = next.map_err(|error| CommitError::Store { why: error.0 })?;
+            if batch.is_empty() {
+                break;
+            }
+            self.apply(writer, batch)?;
+            purged = done;
         }
-        writer.meta = meta;
-        Ok(bytes)
+        Ok(())
+    }
+
+    /// Removes what expired and was not removed before the process ended.
+    pub(crate) fn purge_expired(&self) -> Result<(), CommitError> {
+        self.purge(&mut self.writer())
     }
 
     /// Returns once every commit is on stable storage.

@@ -155,12 +155,20 @@ fn open_existing(dir: &Path, options: StateOptions) -> Result<(State, Progress),
         OpenFailure::Broken(why) => Failure::Broken(why),
     })?;
     let meta = read_meta(&kv)?;
-    forget_numbered_outbox(&kv)?;
+    forget_all(&kv, Space::NumberedOutbox)?;
+    let forgotten_plugin_values = forget_all(&kv, Space::PluginKvOfNobody)?;
     let progress = Progress {
         applied: meta.applied,
         flushed,
     };
-    Ok((State::over(Arc::new(kv), meta, Some(mark)), progress))
+    let state = State {
+        forgotten_plugin_values,
+        ..State::over(Arc::new(kv), meta, Some(mark))
+    };
+    state
+        .purge_expired()
+        .map_err(|error| Failure::Broken(error.to_string()))?;
+    Ok((state, progress))
 }
 
 /// The cursor. Every commit writes it, so records without one are what is left of a broken store.
@@ -186,20 +194,23 @@ fn read_meta(kv: &SledKv) -> Result<Meta, Failure> {
     }
 }
 
-/// Version 1 kept the outbox by running number. Nothing reads that any more: clients are told to load everything again.
-fn forget_numbered_outbox(kv: &SledKv) -> Result<(), Failure> {
+/// Removes everything of a kind that nothing reads any more; answers how many there were. Version 1 kept the outbox by
+/// running number: clients are told to load everything again. And the data of plugins belonged to no tenant.
+fn forget_all(kv: &SledKv, space: Space) -> Result<u64, Failure> {
     let broken = |error: super::kv::KvError| Failure::Broken(error.0);
+    let mut count = 0;
     loop {
         let page = Page {
-            prefix: &keys::all(Space::NumberedOutbox),
+            prefix: &keys::all(space),
             beyond: None,
             order: Order::Ascending,
             limit: SCAN_PIECE,
         };
         let pairs = kv.page(page).map_err(broken)?;
         if pairs.is_empty() {
-            return Ok(());
+            return Ok(count);
         }
+        count += pairs.len() as u64;
         let mut batch = KvBatch::default();
         pairs.into_iter().for_each(|(key, _)| batch.remove(key));
         kv.apply(batch).map_err(broken)?;

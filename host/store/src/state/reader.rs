@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use donjon_core::batch::KvValue;
 use donjon_core::command::RememberedCommand;
 use donjon_core::incident::{Incident, Link, Member};
 use donjon_core::outbox::{OutboxRecord, OutboxWindow};
@@ -12,7 +11,7 @@ use donjon_core::state::{HistoryChunk, StateError, StateView, TenantState};
 use donjon_core::{AlertState, Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
 
 use super::keys::{self, Space};
-use super::kv::{Kv, KvError, Order, Page, Pair, successor};
+use super::kv::{Kv, KvError, Order, Page, successor};
 use super::lists::Progress;
 use crate::limits::SCAN_PIECE;
 use crate::record::{GroupHead, Meta, RecordError, RememberedKey, Stored};
@@ -21,15 +20,6 @@ use crate::record::{GroupHead, Meta, RecordError, RememberedKey, Stored};
 #[derive(Clone)]
 pub struct StateReader {
     kv: Arc<dyn Kv>,
-}
-
-/// How much a plugin has stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KvUsage {
-    /// Keys, expired ones included.
-    pub keys: u64,
-    /// Bytes of keys and values.
-    pub bytes: u64,
 }
 
 /// Some of what the outbox says to a tenant.
@@ -233,61 +223,6 @@ impl StateReader {
         }
     }
 
-    /// A value of a plugin, expired ones included: the caller knows the time.
-    ///
-    /// # Errors
-    /// As `applied`.
-    pub fn plugin_kv_get(&self, plugin: &str, key: &str) -> Result<Option<KvValue>, StateError> {
-        self.record("plugin value", &keys::plugin_kv(plugin, key))
-    }
-
-    /// At most `limit` pairs of a plugin whose key begins with `prefix` and comes after `after`, in the byte order of
-    /// the keys, expired ones included.
-    ///
-    /// # Errors
-    /// As `applied`.
-    pub fn plugin_kv_scan(
-        &self,
-        plugin: &str,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, KvValue)>, StateError> {
-        let own = keys::plugin(plugin);
-        let prefix = keys::plugin_kv(plugin, prefix);
-        let beyond = after.map(|after| keys::plugin_kv(plugin, after));
-        let page = Page {
-            prefix: &prefix,
-            beyond: beyond.as_deref(),
-            order: Order::Ascending,
-            limit,
-        };
-        let value = |(key, bytes): &Pair| {
-            let key = key.get(own.len()..).unwrap_or_default();
-            Ok((
-                String::from_utf8_lossy(key).into_owned(),
-                decode("plugin value", bytes)?,
-            ))
-        };
-        self.kv.page(page)?.iter().map(value).collect()
-    }
-
-    /// How much a plugin has stored. Reads all of it.
-    ///
-    /// # Errors
-    /// As `applied`.
-    pub fn plugin_kv_usage(&self, plugin: &str) -> Result<KvUsage, StateError> {
-        let own = keys::plugin(plugin);
-        let mut usage = KvUsage::default();
-        self.scan(&own, |key, bytes| {
-            let value: KvValue = decode("plugin value", bytes)?;
-            usage.keys += 1;
-            usage.bytes += (key.len().saturating_sub(own.len()) + value.bytes.len()) as u64;
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(usage)
-    }
-
     /// Bytes on disk; 0 in memory.
     ///
     /// # Errors
@@ -309,7 +244,7 @@ impl StateReader {
         Ok(self.record("cursor", &keys::meta())?.unwrap_or_default())
     }
 
-    fn record<T: Stored>(&self, what: &str, key: &[u8]) -> Result<Option<T>, StateError> {
+    pub(super) fn record<T: Stored>(&self, what: &str, key: &[u8]) -> Result<Option<T>, StateError> {
         self.kv.get(key)?.map(|bytes| decode(what, &bytes)).transpose()
     }
 

@@ -1,5 +1,5 @@
-//! One write set as one batch of keys and bytes. Pure but for what it reads to forget: dead letters and
-//! outbox records above their caps.
+//! One write set as one batch of keys and bytes. Pure but for what it reads to replace or to forget: values of
+//! plugins, dead letters and outbox records above their caps.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use donjon_core::state::{StateError, WriteSet};
 use super::dead_letters::DeadLetterBook;
 use super::keys::{self, Space};
 use super::kv::KvBatch;
+use super::plugin_data::{self, Purged};
 use super::reader::StateReader;
-use crate::limits::MAX_PLUGIN_KEY_BYTES;
 use crate::record::{GroupHead, Meta, RecordError, RememberedKey, Stored};
 
 /// A write set does not become a batch.
@@ -23,11 +23,19 @@ pub(super) enum BatchError {
     Store(StateError),
 }
 
+/// What a batch may hold.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    /// Larger records are refused.
+    pub(super) record_bytes: usize,
+    /// Most values of plugins that are removed because they expired.
+    pub(super) purged_at_once: usize,
+}
+
 /// A batch in the making.
 pub(super) struct Writes {
     pub(super) batch: KvBatch,
-    /// Larger records are refused.
-    max_record_bytes: usize,
+    pub(super) bounds: Bounds,
 }
 
 impl Writes {
@@ -39,8 +47,8 @@ impl Writes {
         name: impl Fn() -> String,
     ) -> Result<(), BatchError> {
         let bytes = record.to_bytes().map_err(|error| BatchError::Record(name(), error))?;
-        if bytes.len() > self.max_record_bytes {
-            let (limit, found) = (self.max_record_bytes, bytes.len());
+        if bytes.len() > self.bounds.record_bytes {
+            let (limit, found) = (self.bounds.record_bytes, bytes.len());
             return Err(BatchError::Record(name(), RecordError::TooLarge { limit, found }));
         }
         self.batch.put(key, bytes);
@@ -48,17 +56,26 @@ impl Writes {
     }
 }
 
-/// The batch of a write set, and the meta record that is in it.
+/// A write set as a batch.
+pub(super) struct MadeBatch {
+    pub(super) batch: KvBatch,
+    /// The meta record that is in it.
+    pub(super) meta: Meta,
+    /// Whether it removes all that expired.
+    pub(super) purged: Purged,
+}
+
+/// The batch of a write set.
 pub(super) fn batch(
     write: &WriteSet,
     before: &Meta,
     letters: &mut DeadLetterBook,
     state: &StateReader,
-    max_record_bytes: usize,
-) -> Result<(KvBatch, Meta), BatchError> {
+    bounds: Bounds,
+) -> Result<MadeBatch, BatchError> {
     let mut writes = Writes {
         batch: KvBatch::default(),
-        max_record_bytes,
+        bounds,
     };
     put_alerts(write, &mut writes)?;
     put_incidents(write, &mut writes)?;
@@ -69,14 +86,19 @@ pub(super) fn batch(
     }
     letters.apply(write, state, &mut writes)?;
     put_remembered(write, &mut writes)?;
-    put_plugin_kv(write, &mut writes)?;
     put_outbox(write, state, &mut writes)?;
     let meta = Meta {
         applied: write.applied,
+        newest_judged: write.newest_judged.unwrap_or(before.newest_judged),
         ..*before
     };
+    let purged = plugin_data::put(write, meta.newest_judged, state, &mut writes)?;
     writes.put(keys::meta(), &meta, || "cursor".to_owned())?;
-    Ok((writes.batch, meta))
+    Ok(MadeBatch {
+        batch: writes.batch,
+        meta,
+        purged,
+    })
 }
 
 fn put_alerts(write: &WriteSet, writes: &mut Writes) -> Result<(), BatchError> {
@@ -148,22 +170,6 @@ fn put_remembered(write: &WriteSet, writes: &mut Writes) -> Result<(), BatchErro
         writes.put(keys::remembered_command(tenant, &digest), known, name)?;
         let key = keys::remembered_key(tenant, known.number);
         writes.put(key, &RememberedKey(digest), name)?;
-    }
-    Ok(())
-}
-
-fn put_plugin_kv(write: &WriteSet, writes: &mut Writes) -> Result<(), BatchError> {
-    for (plugin, change) in &write.plugin_kv {
-        let name = || format!("value of plugin {plugin}");
-        if change.key.len() > MAX_PLUGIN_KEY_BYTES {
-            let (limit, found) = (MAX_PLUGIN_KEY_BYTES, change.key.len());
-            return Err(BatchError::Record(name(), RecordError::Key { limit, found }));
-        }
-        let key = keys::plugin_kv(plugin, &change.key);
-        match &change.value {
-            Some(value) => writes.put(key, value, name)?,
-            None => writes.batch.remove(key),
-        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use donjon_core::alert::{Severity, Status};
 use donjon_core::alert_state::{AlertState, StoredEvent};
-use donjon_core::batch::{KvValue, KvWrite, OnMissingGroup, Scalar};
+use donjon_core::batch::{KvSpace, KvValue, KvWrite, OnMissingGroup, Scalar};
 use donjon_core::branch_set::BranchSet;
 use donjon_core::command::{
     AppliedRule, Command, CommandKey, CommandOutcome, Condition, DeadLetter, Guard, RememberedCommand, RuleChange,
@@ -273,9 +273,15 @@ impl Draw {
         }
     }
 
+    pub(crate) fn kv_space(&mut self) -> KvSpace {
+        let tenant = self.tenant();
+        KvSpace::new(self.one_of(&["rules", "dedup"]), &tenant)
+    }
+
     pub(crate) fn kv_value(&mut self) -> KvValue {
         KvValue {
             bytes: self.bytes(),
+            version: 1 + self.below(3),
             expires: self.maybe(Draw::time),
         }
     }
@@ -424,15 +430,13 @@ impl Draw {
             }),
             remembered_commands: self.list(|draw| (draw.tenant(), draw.remembered_command())),
             plugin_kv: self.list(|draw| {
-                let plugin = draw.one_of(&["rules", "dedup"]).to_owned();
-                (
-                    plugin,
-                    KvWrite {
-                        key: draw.text(),
-                        value: draw.maybe(Draw::kv_value),
-                    },
-                )
+                let write = KvWrite {
+                    key: draw.text(),
+                    value: draw.maybe(Draw::kv_value),
+                };
+                (draw.kv_space(), write)
             }),
+            newest_judged: self.maybe(Draw::time),
         }
     }
 }

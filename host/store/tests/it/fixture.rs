@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use donjon_core::batch::KvUsage;
 use donjon_core::state::{StateView, TenantState, WriteSet};
 use donjon_core::{RuleId, Seq};
 use donjon_store::journal::JournalOptions;
@@ -105,6 +106,7 @@ fn opens_with_everything_in_it(version: &Version) {
     check_journal(version, &data);
     let (state, how) = State::open(data.state(), StateOptions::default()).unwrap();
     assert_eq!(how, Reopened::Existing);
+    assert_eq!(state.forgotten_plugin_values(), 5);
     check_state(version, &state);
     let restored = State::in_memory();
     let told = Checkpoints::open(data.checkpoints())
@@ -192,15 +194,23 @@ fn check_state(version: &Version, state: &State) {
         .map(|n| (Seq(n), samples::dead_letter(n)))
         .collect();
     assert_eq!(reader.dead_letters(&tenant, 0, 100).unwrap(), letters);
-    let key = format!("k{}", APPLIED % 9);
-    assert_eq!(
-        reader.plugin_kv_get("rules", &key).unwrap(),
-        Some(samples::plugin_value(APPLIED))
-    );
+    check_plugin_data(state);
     state.commit(&(version.write_set)(APPLIED + 1)).unwrap();
     state.flush().unwrap();
     let page = reader.outbox_after(&tenant, Seq(APPLIED), 100).unwrap();
     assert_eq!((page.records.len(), page.forgotten), (1, version.numbered_outbox));
+}
+
+/// Both versions kept it for all tenants together: it belongs to none and is gone, and what is written from now on stays.
+fn check_plugin_data(state: &State) {
+    let (reader, space) = (state.reader(), samples::plugin_space());
+    assert!(!reader.dump().unwrap().iter().any(|(key, _)| key.starts_with(b"k")));
+    assert_eq!(reader.plugin_kv_usage(&space).unwrap(), KvUsage::default());
+    state.commit(&samples::write_set(APPLIED)).unwrap();
+    let key = format!("k{}", APPLIED % 9);
+    let found = reader.plugin_kv_get(&space, &key).unwrap();
+    assert_eq!(found, Some(samples::plugin_value(APPLIED)));
+    assert_eq!(reader.plugin_kv_usage(&space).unwrap(), KvUsage { keys: 1, bytes: 5 });
 }
 
 fn check_remembered(version: &Version, state: &State) {

@@ -2,7 +2,7 @@
 
 use donjon_core::alert::{Severity, Status};
 use donjon_core::alert_state::StoredEvent;
-use donjon_core::batch::{KvValue, KvWrite, OnMissingGroup, Scalar};
+use donjon_core::batch::{KvSpace, KvValue, KvWrite, OnMissingGroup, Scalar};
 use donjon_core::branch_set::BranchSet;
 use donjon_core::command::{Command, DeadLetter, Guard};
 use donjon_core::digest::ContentDigest;
@@ -290,9 +290,14 @@ pub fn dead_letter(n: u64) -> DeadLetter {
     }
 }
 
+pub fn plugin_space() -> KvSpace {
+    KvSpace::new("rules", &tenant())
+}
+
 pub fn plugin_value(n: u64) -> KvValue {
     KvValue {
         bytes: vec![0, 0xff, u8::try_from(n % 256).unwrap()],
+        version: 1,
         expires: Some(Timestamp(NOON + n)),
     }
 }
@@ -314,14 +319,14 @@ pub fn write_set(n: u64) -> WriteSet {
         dismissed: vec![(tenant(), vec![Seq(n.saturating_sub(5))])],
         plugin_kv: vec![
             (
-                "rules".to_owned(),
+                plugin_space(),
                 KvWrite {
                     key: format!("k{}", n % 9),
                     value: Some(plugin_value(n)),
                 },
             ),
             (
-                "rules".to_owned(),
+                plugin_space(),
                 KvWrite {
                     key: format!("k{}", (n + 4) % 9),
                     value: None,

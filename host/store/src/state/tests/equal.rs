@@ -1,5 +1,6 @@
 //! sled and memory hold the same keys and bytes, and keys keep the order of what they are made of (I10).
 
+use donjon_core::batch::KvSpace;
 use donjon_core::outbox::OutboxWindow;
 use donjon_core::{Fingerprint, GroupKey, IncidentId, RuleId, Seq, TenantId};
 use proptest::prelude::*;
@@ -29,7 +30,8 @@ proptest! {
             prop_assert_eq!(letters(&on_disk), letters(&in_memory));
         }
         prop_assert_eq!(on_disk.reader().tenants().unwrap(), in_memory.reader().tenants().unwrap());
-        let scan = |state: &State| state.reader().plugin_kv_scan("rules", "a", Some("ab"), 2).unwrap();
+        let space = KvSpace::new("rules", &TenantId::from("acme"));
+        let scan = |state: &State| state.reader().plugin_kv_scan(&space, "a", Some("ab"), 2).unwrap();
         prop_assert_eq!(scan(&on_disk), scan(&in_memory));
         drop(on_disk);
         let (reopened, how) = State::open(temp.path().join("state"), StateOptions::default()).unwrap();

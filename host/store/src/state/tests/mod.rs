@@ -3,6 +3,7 @@
 mod commits;
 mod equal;
 mod lists;
+mod plugin_data;
 mod queues;
 mod reopen;
 mod rot;

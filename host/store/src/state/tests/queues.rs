@@ -1,6 +1,6 @@
-//! The outbox, dead letters and the data of plugins: what grows, and what is bounded or refused.
+//! The outbox and dead letters: what grows, and what is bounded or refused.
 
-use donjon_core::batch::{KvValue, KvWrite};
+use donjon_core::batch::{KvSpace, KvWrite};
 use donjon_core::limits::{OUTBOX_KEPT_WINDOWS, OUTBOX_WINDOW_ENTRIES};
 use donjon_core::outbox::{OutboxRecord, OutboxWindow};
 use donjon_core::state::{StateView, WriteSet};
@@ -107,66 +107,6 @@ fn dead_letters_come_newest_first_and_are_dismissed() {
 }
 
 #[test]
-fn plugin_data_is_scanned_by_prefix_and_kept_apart() {
-    let put = |plugin: &str, key: &str| {
-        let value = KvValue {
-            bytes: key.as_bytes().to_vec(),
-            expires: None,
-        };
-        (
-            plugin.to_owned(),
-            KvWrite {
-                key: key.to_owned(),
-                value: Some(value),
-            },
-        )
-    };
-    let plugin_kv = ["a/1", "a/10", "a/2", "b/1", ""].map(|key| put("rules", key)).to_vec();
-    let state = committed(WriteSet {
-        plugin_kv,
-        ..WriteSet::default()
-    });
-    state
-        .commit(&WriteSet {
-            plugin_kv: vec![put("rule", "sa/1")],
-            ..WriteSet::default()
-        })
-        .unwrap();
-    let reader = state.reader();
-    let scan = |prefix: &str, after: Option<&str>, limit| -> Vec<String> {
-        reader
-            .plugin_kv_scan("rules", prefix, after, limit)
-            .unwrap()
-            .into_iter()
-            .map(|(key, _)| key)
-            .collect()
-    };
-    assert_eq!(scan("", None, 10), ["", "a/1", "a/10", "a/2", "b/1"]);
-    assert_eq!(scan("a/", None, 10), ["a/1", "a/10", "a/2"]);
-    assert_eq!(scan("a/", Some("a/1"), 1), ["a/10"]);
-    assert_eq!(scan("a/", Some("a/2"), 10), Vec::<String>::new());
-    assert_eq!(
-        scan("a/", Some("b"), 10),
-        Vec::<String>::new(),
-        "after the whole prefix"
-    );
-    assert_eq!(scan("b/", Some("a"), 10), ["b/1"], "before the whole prefix");
-    assert_eq!(reader.plugin_kv_get("rules", "a/10").unwrap().unwrap().bytes, b"a/10");
-    assert_eq!(reader.plugin_kv_usage("rules").unwrap(), KvUsage { keys: 5, bytes: 26 });
-
-    let remove = KvWrite {
-        key: "a/1".to_owned(),
-        value: None,
-    };
-    let write = WriteSet {
-        plugin_kv: vec![("rules".to_owned(), remove), put("rules", "a/3")],
-        ..WriteSet::default()
-    };
-    state.commit(&write).unwrap();
-    assert_eq!(scan("a/", None, 10), ["a/10", "a/2", "a/3"]);
-}
-
-#[test]
 fn what_cannot_be_stored_is_refused_whole_and_the_store_goes_on() {
     let state = State::in_memory();
     let mut draw = Draw::new(7);
@@ -174,7 +114,7 @@ fn what_cannot_be_stored_is_refused_whole_and_the_store_goes_on() {
     let write = WriteSet {
         applied: Seq(5),
         alerts: vec![draw.alert_state()],
-        plugin_kv: vec![("p".to_owned(), KvWrite { key, value: None })],
+        plugin_kv: vec![(KvSpace::new("p", &tenant()), KvWrite { key, value: None })],
         ..WriteSet::default()
     };
     let error = state.commit(&write).unwrap_err();
