@@ -51,6 +51,7 @@ mod bindings;
 mod glue;
 
 mod batch;
+mod capability;
 mod export;
 mod findings;
 mod host;
