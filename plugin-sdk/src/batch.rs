@@ -105,6 +105,15 @@ impl Batch {
         Ok(Batch { lists, texts })
     }
 
+    /// The lists again, for whoever measures or tests the border.
+    #[doc(hidden)]
+    pub fn into_wire(self) -> wire::Batch {
+        wire::Batch {
+            texts: self.texts.into_bytes(),
+            ..self.lists
+        }
+    }
+
     /// The number of alerts.
     pub fn len(&self) -> usize {
         self.lists.seqs.len()
