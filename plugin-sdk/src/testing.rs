@@ -21,6 +21,7 @@ use crate::capability::{Application, Dependency, Entry, Level, Request, Response
 use crate::types::{Document, Error, Timestamp};
 
 pub use batch::{BatchBuilder, batch};
+pub use call::{correlate, enrich};
 
 /// The services of the tenant.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +49,7 @@ pub struct Progress {
 
 pub(crate) mod backend;
 mod batch;
+mod call;
 pub(crate) mod kv;
 
 type Elasticsearch = Box<dyn FnMut(&str, &Request) -> Result<Response, Error>>;

@@ -1,7 +1,10 @@
 //! The host of native tests keeps the contract: a plugin that passes here does not meet another world there.
 
 use donjon_plugin::elasticsearch::{Method, Request, Response};
-use donjon_plugin::{Error, blob, elasticsearch, history, kv, log, progress, testing};
+use donjon_plugin::{
+    Batch, Description, Enricher, Error, Patch, Plugin, Wanted, blob, elasticsearch, history, kv, log, progress,
+    testing,
+};
 
 #[test]
 fn kv_counts_versions_and_sets_only_what_is_still_as_expected() {
@@ -114,4 +117,42 @@ fn progress_says_when_the_person_cancelled() {
     testing::cancel();
     assert!(!progress::report(2, Some(2), "done"));
     assert_eq!(testing::take_progress().len(), 2);
+}
+
+/// Counts alerts in its store, and fails on every alert without a name.
+struct Counter;
+
+impl Plugin for Counter {
+    fn describe() -> Description {
+        Description::new("counter", "1.0.0", "Counts alerts.")
+    }
+
+    fn init(_tenant: &str, _config: &str) -> Result<Self, Error> {
+        Ok(Counter)
+    }
+}
+
+impl Enricher for Counter {
+    fn wants(&self) -> Wanted {
+        Wanted::columns(["name"])
+    }
+
+    fn enrich(&mut self, batch: &Batch) -> Result<Vec<Patch>, Error> {
+        for alert in batch.alerts() {
+            kv::set("seen", b"", None)?;
+            alert.text("name").ok_or_else(|| Error::invalid("no name"))?;
+        }
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn what_a_failed_call_wrote_is_undone() {
+    let seen = || kv::get("seen").unwrap().map_or(0, |entry| entry.version);
+    let batch = testing::batch().alert([("name", "a")]).alert([("name", 5)]).build();
+    assert!(testing::enrich(&mut Counter, &batch).is_err());
+    assert_eq!(seen(), 0);
+    let batch = testing::batch().alert([("name", "a")]).alert([("name", "b")]).build();
+    assert!(testing::enrich(&mut Counter, &batch).is_ok());
+    assert_eq!(seen(), 2);
 }
