@@ -74,6 +74,11 @@ pub use roles::enrichment::{Change, Enricher, Patch, Setting};
 pub use types::{Document, Error, Timestamp, Wanted};
 pub use wire::RuleFailure;
 
+/// The example of the front page compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct FrontPage;
+
 /// What the expansion of [`export!`] needs. No part of the interface.
 #[doc(hidden)]
 pub mod __private {
