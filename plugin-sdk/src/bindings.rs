@@ -38,13 +38,13 @@ pub mod capabilities {
         generate_all,
         with: {
             "donjon:types/types@0.2.0": crate::wire,
-            "donjon:host/log@0.2.0/level": crate::host::log::Level,
-            "donjon:host/kv@0.2.0/entry": crate::host::kv::Entry,
-            "donjon:host/topology@0.2.0/dependency": crate::host::topology::Dependency,
-            "donjon:host/topology@0.2.0/application": crate::host::topology::Application,
-            "donjon:host/elasticsearch@0.2.0/method": crate::host::elasticsearch::Method,
-            "donjon:host/elasticsearch@0.2.0/request": crate::host::elasticsearch::Request,
-            "donjon:host/elasticsearch@0.2.0/response": crate::host::elasticsearch::Response,
+            "donjon:host/log@0.2.0/level": crate::capability::Level,
+            "donjon:host/kv@0.2.0/entry": crate::capability::Entry,
+            "donjon:host/topology@0.2.0/dependency": crate::capability::Dependency,
+            "donjon:host/topology@0.2.0/application": crate::capability::Application,
+            "donjon:host/elasticsearch@0.2.0/method": crate::capability::Method,
+            "donjon:host/elasticsearch@0.2.0/request": crate::capability::Request,
+            "donjon:host/elasticsearch@0.2.0/response": crate::capability::Response,
         },
     });
 }

@@ -1,6 +1,9 @@
 //! The one macro of a plugin: makes a type the component.
 
-use crate::{Archiver, Correlator, Enricher, Exporter};
+use crate::roles::archive::Archiver;
+use crate::roles::commands::Exporter;
+use crate::roles::correlation::Correlator;
+use crate::roles::enrichment::Enricher;
 
 /// Make a type the component: `donjon_plugin::export!(MyPlugin as correlator);`, or with several roles:
 /// `donjon_plugin::export!(MyPlugin as correlator, enricher);`

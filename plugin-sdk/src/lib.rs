@@ -51,6 +51,7 @@ mod bindings;
 mod glue;
 
 mod batch;
+mod capability;
 mod export;
 mod findings;
 mod host;
@@ -72,6 +73,11 @@ pub use roles::correlation::{Accepted, Correlator, Diagnostic, OnMissingGroup, P
 pub use roles::enrichment::{Change, Enricher, Patch, Setting};
 pub use types::{Document, Error, Timestamp, Wanted};
 pub use wire::RuleFailure;
+
+/// The example of the front page compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct FrontPage;
 
 /// What the expansion of [`export!`] needs. No part of the interface.
 #[doc(hidden)]

@@ -2,7 +2,7 @@
 //!
 //! It must not know the roles; those are in `roles/`.
 
-use crate::Error;
+use crate::types::Error;
 
 /// What the plugin is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Large data in pieces: files that the operator named for a command.
 
 use super::backend;
-use crate::Error;
+use crate::types::Error;
 
 /// A stream to read from.
 pub struct Reader(backend::blob::Reader);

@@ -1,7 +1,7 @@
 //! Alerts received before, read-only.
 
 use super::backend;
-use crate::{Document, Error};
+use crate::types::{Document, Error};
 
 /// The newest stored events of a fingerprint before a position in the journal, such as [`crate::Alert::seq`]: newest
 /// first, at most `limit`.

@@ -4,25 +4,9 @@
 //! still be there when an older alert is judged again, so [`get_at`] says for which alert it counts.
 
 use super::backend;
-use crate::{Error, Timestamp};
+use crate::types::{Error, Timestamp};
 
-/// One stored value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
-    /// At most 64 KiB.
-    pub value: Vec<u8>,
-    /// Counts the writes of this key since it was absent, from 1.
-    pub version: u64,
-    /// It may disappear once everything accepted before this time is judged.
-    pub expires: Option<Timestamp>,
-}
-
-impl Entry {
-    /// Whether it counts for an alert that was accepted then.
-    pub fn counts_at(&self, accepted: Timestamp) -> bool {
-        self.expires.is_none_or(|expires| accepted < expires)
-    }
-}
+pub use crate::capability::Entry;
 
 /// The value under a key of at most 512 bytes, own writes of the batch included. It may have expired: see [`get_at`].
 pub fn get(key: &str) -> Result<Option<Entry>, Error> {

@@ -2,21 +2,7 @@
 
 use super::backend;
 
-/// What a line means to an operator: `Warn` = nothing was lost, `Error` = something was, or a person is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Level {
-    /// Every step.
-    Trace,
-    /// For the author of the plugin.
-    Debug,
-    /// Worth knowing.
-    Info,
-    /// Nothing was lost.
-    Warn,
-    /// Something was lost, or a person is needed.
-    Error,
-}
+pub use crate::capability::Level;
 
 /// Log one line.
 pub fn log(level: Level, message: impl AsRef<str>) {

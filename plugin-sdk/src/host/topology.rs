@@ -1,27 +1,9 @@
 //! The graph of services, read-only.
 
 use super::backend;
-use crate::Error;
+use crate::types::Error;
 
-/// An edge: `service` depends on `depends_on`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dependency {
-    /// The dependent service.
-    pub service: String,
-    /// The service it needs.
-    pub depends_on: String,
-}
-
-/// A named set of services.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Application {
-    /// The identifier of the application.
-    pub id: String,
-    /// Its name for people.
-    pub name: String,
-    /// The services it consists of.
-    pub services: Vec<String>,
-}
+pub use crate::capability::{Application, Dependency};
 
 /// Changes whenever the graph does, so that a plugin can keep what it computed.
 pub fn version() -> Result<u64, Error> {

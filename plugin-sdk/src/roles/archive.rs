@@ -1,6 +1,7 @@
 //! The archiver: a storage back end that stores, searches, counts and maintains.
 
-use crate::{Document, Error, Plugin, Timestamp};
+use crate::lifecycle::Plugin;
+use crate::types::{Document, Error, Timestamp};
 
 /// One alert to store. Storing the same `seq` twice must leave one alert.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The exporter: runs commands for a person, with progress, and with large data in pieces through `blob`.
 
-use crate::{Error, Plugin};
+use crate::lifecycle::Plugin;
+use crate::types::Error;
 
 /// One command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,9 @@
 //! The correlator: says which alerts belong together. The life cycle of incidents stays in the host.
 
-use crate::{Batch, Error, Findings, Plugin, Wanted};
+use crate::batch::Batch;
+use crate::findings::Findings;
+use crate::lifecycle::Plugin;
+use crate::types::{Error, Wanted};
 
 /// What to do when an attribute that a rule groups by is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! The enricher: proposes attributes for alerts before they are correlated.
 
-use crate::{Alert, Batch, Error, Plugin, Wanted};
+use crate::batch::{Alert, Batch};
+use crate::lifecycle::Plugin;
+use crate::types::{Error, Wanted};
 
 /// Sets an attribute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 //! The shape must stay that of the bindings: `host/` calls one or the other without knowing which.
 
 use super::{Progress, with};
-use crate::Error;
+use crate::types::Error;
 
 pub(crate) mod log {
     use super::with;
-    use crate::host::log::Level;
+    use crate::capability::Level;
 
     pub(crate) fn log(level: Level, message: &str) {
         with(|host| host.lines.push((level, message.to_owned())));
@@ -26,7 +26,7 @@ pub(crate) use super::kv;
 
 pub(crate) mod topology {
     use super::{Error, with};
-    use crate::host::topology::{Application, Dependency};
+    use crate::capability::{Application, Dependency};
 
     pub(crate) fn version() -> Result<u64, Error> {
         Ok(with(|host| host.topology.version))
@@ -60,7 +60,7 @@ pub(crate) mod history {
 
 pub(crate) mod elasticsearch {
     use super::{Error, with};
-    use crate::host::elasticsearch::{Request, Response};
+    use crate::capability::{Request, Response};
 
     pub(crate) fn send(connection: &str, request: &Request) -> Result<Response, Error> {
         // Taken out while it answers, so that it may itself use the test host.

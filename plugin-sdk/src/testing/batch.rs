@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use crate::batch::{Batch, Value};
+use crate::types::{Timestamp, Wanted};
 use crate::wire::{self, kind};
-use crate::{Timestamp, Wanted};
 
 /// The first alert is accepted then, unless the test says otherwise.
 const FIRST_ACCEPTED: Timestamp = 1_000;
@@ -157,22 +157,4 @@ impl BatchBuilder {
 
 fn length<T>(list: &[T]) -> u32 {
     u32::try_from(list.len()).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plugin_is_handed_what_it_wants_and_nothing_else() {
-        let wanted = Wanted::columns(["name", "absent"]);
-        let batch = batch()
-            .wanted(&wanted)
-            .alert([("secret", "x"), ("name", "disk")])
-            .build();
-        let columns: Vec<&str> = batch.columns().map(|(_, path)| path).collect();
-        assert_eq!(columns, ["name", "absent"]);
-        let alert = batch.alerts().next().unwrap();
-        assert_eq!((alert.text("name"), alert.text("secret")), (Some("disk"), None));
-    }
 }

@@ -3,8 +3,8 @@
 use std::ops::Bound;
 
 use super::{Host, with};
-use crate::host::kv::Entry;
-use crate::{Error, Timestamp};
+use crate::capability::Entry;
+use crate::types::{Error, Timestamp};
 
 const KEY_BYTES: usize = 512;
 const VALUE_BYTES: usize = 64 * 1024;

@@ -59,13 +59,13 @@ pub(crate) struct Row<'a> {
 impl<'a> Row<'a> {
     pub(crate) fn new(batch: &Batch) -> Self {
         Row {
-            values: vec![Value::Null; batch.columns().count()],
+            values: vec![Value::Null; batch.column_count()],
         }
     }
 
     /// Take in the values of an alert, in place of those of the one before.
     pub(crate) fn read(&mut self, alert: Alert<'a>, before: Option<Alert<'a>>) {
-        for (column, _) in before.into_iter().flat_map(Alert::cells) {
+        for column in before.into_iter().flat_map(Alert::columns) {
             self.set(column, Value::Null);
         }
         for (column, value) in alert.cells() {

@@ -92,19 +92,21 @@ fn distinct(entries: &Map<String, Json>, property: &str, most: usize) -> Vec<Str
     keys
 }
 
-/// What a value is grouped by: texts as they are, lists joined, anything else as JSON. A text is handed back by its id.
+/// What a value is grouped by: texts as they are, and by their id; lists joined, anything else as JSON.
 pub(crate) fn group_value(alert: Alert<'_>, column: Column) -> GroupValue<'_> {
+    if let Some(id) = alert.text_id_at(column) {
+        return id.into();
+    }
     let own = |value: Json| GroupValue::from(value.to_string());
     match alert.value_at(column) {
         Value::Null => NONE.into(),
         Value::Bool(value) => own(value.into()),
         Value::Int(value) => own(value.into()),
         Value::Float(value) => own(value.into()),
-        Value::Text(text) => alert.text_id_at(column).map_or(text.into(), GroupValue::from),
         Value::Json(json) if json.starts_with('[') => {
             serde_json::from_str(json).map_or_else(|_| json.into(), |value| json_key_text(&value).into())
         }
-        Value::Json(json) => json.into(),
+        Value::Json(text) | Value::Text(text) => text.into(),
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn judge(rule_set: &mut RuleSet, batch: &Batch) -> Findings {
             left = left.saturating_sub(share - budget.remaining());
             if budget.remaining() == 0 && share < DEFAULT_STEPS {
                 dear.push((rule, places));
-            } else {
+            } else if failure.is_some() || on_alert.matches() {
                 on_alert.take(rule, places, failure);
             }
         }
@@ -136,13 +136,18 @@ impl<'r, 'a> OnAlert<'r, 'a> {
         failure
     }
 
+    /// Whether a branch matched last.
+    fn matches(&self) -> bool {
+        !self.room.matched.is_empty()
+    }
+
     /// Takes what was found last into the findings.
     fn take(&mut self, rule: &CompiledRule, places: &RuleColumns, failure: Option<String>) {
         if let Some(message) = failure.filter(|_| self.findings.failures().len() < self.failures_full) {
             self.findings.failure(&self.alert, rule.handle, message);
         }
         let most = self.full - self.findings.len();
-        if self.room.matched.is_empty() || most == 0 {
+        if !self.matches() || most == 0 {
             return;
         }
         let Room {

@@ -3,6 +3,7 @@
 
 use donjon_plugin::{
     Alert, Batch, Correlator, Description, Error, Findings, Plugin, Policy, Verdict, Wanted, config, kv, log, policy,
+    wire,
 };
 
 /// Hosts count rules from here on; it is given none of them.
@@ -75,6 +76,15 @@ impl Villain {
                     findings.failure(&alert, policy(1 + at), "no");
                 }
             }
+            "foreign-alerts" => findings.push(Verdict {
+                alert: 1_000_000,
+                rule: policy(0),
+                group: vec!["one".into()],
+                ..Verdict::default()
+            }),
+            "crooked-lists" | "unknown-texts" | "grown-answer" => {
+                *findings = Findings::from_wire(crooked(&self.deed, alert.index()));
+            }
             "foreign-rules" => {
                 findings.verdict(&alert, FIRST_RULE).group(["stolen"]);
             }
@@ -91,6 +101,37 @@ impl Villain {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Answers that no SDK would build.
+fn crooked(deed: &str, alert: u32) -> wire::Findings {
+    let sound = wire::Findings {
+        alerts: vec![alert],
+        rules: vec![policy(0)],
+        key_ends: vec![1],
+        keys: vec![0],
+        branch_ends: vec![0],
+        read_ends: vec![0],
+        ..wire::Findings::default()
+    };
+    match deed {
+        // Lists of different lengths, ends that go down and beyond.
+        "crooked-lists" => wire::Findings {
+            rules: vec![policy(0); 3],
+            key_ends: vec![2, 1, u32::MAX],
+            branch_ends: vec![u32::MAX],
+            own_text_ends: vec![7, 3],
+            ..sound
+        },
+        "unknown-texts" => wire::Findings {
+            keys: vec![u32::MAX],
+            ..sound
+        },
+        _ => wire::Findings {
+            more: vec![("unheard-of".into(), "{}".into())],
+            ..sound
+        },
     }
 }
 
