@@ -17,7 +17,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use crate::capability::{Application, Dependency, Entry, Level, Request, Response};
+use crate::capability::{Application, Dependency, Level, Request, Response};
 use crate::types::{Document, Error, Timestamp};
 
 pub use batch::{BatchBuilder, batch};
@@ -54,34 +54,17 @@ pub(crate) mod kv;
 
 type Elasticsearch = Box<dyn FnMut(&str, &Request) -> Result<Response, Error>>;
 
+#[derive(Default)]
 struct Host {
     lines: Vec<(Level, String)>,
     config: HashMap<String, String>,
-    kv: BTreeMap<String, Entry>,
-    kv_quota: usize,
+    kv: kv::Store,
     topology: Topology,
     history: HashMap<String, Vec<(u64, Document)>>,
     elasticsearch: Option<Elasticsearch>,
     blobs: BTreeMap<String, Vec<u8>>,
     progress: Vec<Progress>,
     cancelled: bool,
-}
-
-impl Default for Host {
-    fn default() -> Self {
-        Host {
-            lines: Vec::new(),
-            config: HashMap::new(),
-            kv: BTreeMap::new(),
-            kv_quota: kv::QUOTA_BYTES,
-            topology: Topology::default(),
-            history: HashMap::new(),
-            elasticsearch: None,
-            blobs: BTreeMap::new(),
-            progress: Vec::new(),
-            cancelled: false,
-        }
-    }
 }
 
 thread_local! {
@@ -102,14 +85,14 @@ pub fn take_log() -> Vec<(Level, String)> {
     with(|host| std::mem::take(&mut host.lines))
 }
 
-/// Everything accepted before this time is judged: what expired by then is removed from the store.
+/// Everything accepted before this time is judged: what expired by then is gone from the store.
 pub fn judged_until(accepted: Timestamp) {
-    with(|host| host.kv.retain(|_, entry| entry.counts_at(accepted)));
+    with(|host| host.kv.since = accepted);
 }
 
 /// Set how many bytes all keys and values of the store may have together.
 pub fn set_kv_quota(bytes: usize) {
-    with(|host| host.kv_quota = bytes);
+    with(|host| host.kv.space_bytes = bytes);
 }
 
 /// Set the value at a path of the configuration, as JSON text.

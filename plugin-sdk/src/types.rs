@@ -73,9 +73,29 @@ impl Error {
     }
 }
 
+impl From<String> for Error {
+    fn from(why: String) -> Self {
+        Error::Other(why)
+    }
+}
+
+impl From<&str> for Error {
+    fn from(why: &str) -> Self {
+        Error::Other(why.to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_becomes_an_error_on_its_way_up() {
+        let read = |text: &str| -> Result<u8, Error> {
+            Ok(text.parse().map_err(|error| format!("no number: {text}: {error}"))?)
+        };
+        assert!(matches!(read("x"), Err(Error::Other(why)) if why.starts_with("no number: x")));
+    }
 
     #[test]
     fn errors_read_like_sentences() {

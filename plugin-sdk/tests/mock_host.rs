@@ -2,7 +2,7 @@
 
 use donjon_plugin::elasticsearch::{Method, Request, Response};
 use donjon_plugin::{
-    Batch, Description, Enricher, Error, Patch, Plugin, Wanted, blob, elasticsearch, history, kv, log, progress,
+    Batch, Description, Enricher, Error, Patch, Plugin, Value, Wanted, blob, elasticsearch, history, kv, log, progress,
     testing,
 };
 
@@ -119,7 +119,7 @@ fn progress_says_when_the_person_cancelled() {
     assert_eq!(testing::take_progress().len(), 2);
 }
 
-/// Counts alerts in its store, and fails on every alert without a name.
+/// Counts alerts in its store, writes as many keys as one says (`writes`), and fails on every alert without a name.
 struct Counter;
 
 impl Plugin for Counter {
@@ -140,6 +140,9 @@ impl Enricher for Counter {
     fn enrich(&mut self, batch: &Batch) -> Result<Vec<Patch>, Error> {
         for alert in batch.alerts() {
             kv::set("seen", b"", None)?;
+            for written in 0..alert.value("writes").as_int().unwrap_or(0) {
+                kv::set(&written.to_string(), b"", None)?;
+            }
             alert.text("name").ok_or_else(|| Error::invalid("no name"))?;
         }
         Ok(Vec::new())
@@ -155,4 +158,23 @@ fn what_a_failed_call_wrote_is_undone() {
     let batch = testing::batch().alert([("name", "a")]).alert([("name", "b")]).build();
     assert!(testing::enrich(&mut Counter, &batch).is_ok());
     assert_eq!(seen(), 2);
+}
+
+#[test]
+fn a_call_writes_no_more_than_the_host_allows_a_batch() {
+    let writing = |keys: i64| {
+        let batch = testing::batch().alert([("name", Value::from("a")), ("writes", keys.into())]);
+        testing::enrich(&mut Counter, &batch.build())
+    };
+    assert!(writing(9_999).is_ok());
+    assert!(matches!(writing(10_000), Err(Error::Quota(_))), "and `seen`");
+    assert!(writing(9_999).is_ok(), "each call anew");
+}
+
+#[test]
+fn what_has_expired_is_absent_for_the_next_version() {
+    testing::judged_until(10);
+    assert_eq!(kv::set("k", b"v", Some(10)).unwrap(), 1);
+    assert_eq!(kv::get("k").unwrap(), None);
+    assert_eq!(kv::set("k", b"v", None).unwrap(), 1);
 }

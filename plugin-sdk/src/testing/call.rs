@@ -1,4 +1,4 @@
-//! Calls a plugin as the host does: what a failed call wrote to its store is undone.
+//! Calls a plugin as the host does: what it may write to its store is bounded, and undone if the call fails.
 
 use super::with;
 use crate::batch::Batch;
@@ -43,7 +43,9 @@ pub fn enrich<P: Enricher>(plugin: &mut P, batch: &Batch) -> Result<Vec<Patch>, 
 
 fn undone_if_it_fails<R>(call: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     let before = with(|host| host.kv.clone());
+    with(|host| host.kv.begin_call());
     let answer = call();
+    with(|host| host.kv.end_call());
     if answer.is_err() {
         with(|host| host.kv = before);
     }

@@ -1,6 +1,12 @@
 //! What is judged is a function of the rules in force and of the alert: neither of how the rules came to be in force, nor of
 //! where batches were cut.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
+
 use donjon_plugin::testing::{self, BatchBuilder};
 use donjon_plugin::{Correlator, Plugin, Rule, Value, Verdict};
 use donjon_plugin_rules::Rules;

@@ -1,5 +1,5 @@
 //! Measures what one alert costs the rules plugin, from the lists that cross the border to those that go back:
-//! `cargo run --release -p donjon-plugin-rules --example speed`.
+//! `cargo run --release -p donjon-plugin-rules --example judge_speed`.
 //!
 //! Must not know: anything beyond the public interface. It prints, it asserts nothing.
 
