@@ -8,26 +8,24 @@ use donjon_tests::{Server, ServerOptions, files};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The guest breaks on it once it has judged an alert.
-const BAD: &str = "trap when used";
-
 fn rule(name: &str) -> Value {
     json!({"ruleName": name, "celQuery": "true", "timeframeInSeconds": 600, "timeUnit": "seconds", "createOn": "any",
            "resolveOn": "never", "groupingCriteria": []})
 }
 
-/// A rule that the copy which serves does not take in its newest version.
+/// A rule that the plugin does not take any more, because the one that it needs is deleted.
 fn refused_rule(server: &Server, alert: &str) -> String {
-    let created = server.client().post("/rules", &rule("good")).unwrap();
-    assert_eq!(created.status, 200, "{}\n{}", created.text(), server.log());
-    let path = format!("/rules/{}", created.json()["id"].as_str().unwrap());
+    let create = |name: &str| {
+        let created = server.client().post("/rules", &rule(name)).unwrap();
+        assert_eq!(created.status, 200, "{}\n{}", created.text(), server.log());
+        format!("/rules/{}", created.json()["id"].as_str().unwrap())
+    };
+    let (needed, path) = (create("x"), create("needs x"));
     let alert = json!({"name": alert, "severity": "high"});
     let judged = server.client().post("/alerts/event?wait=true", &alert).unwrap();
     assert_eq!(judged.status, 200, "{}\n{}", judged.text(), server.log());
-    let body = rule(BAD).to_string();
-    let head = "Content-Type: application/json\r\n";
-    let changed = server.client().request("PUT", &path, head, body.as_bytes()).unwrap();
-    assert_eq!(changed.status, 200, "{}\n{}", changed.text(), server.log());
+    let deleted = server.client().request("DELETE", &needed, "", &[]).unwrap();
+    assert_eq!(deleted.status, 200, "{}\n{}", deleted.text(), server.log());
     assert_eq!(refused(server), "1", "{}", server.log());
     path
 }
@@ -42,7 +40,7 @@ fn refused(server: &Server) -> String {
 #[test]
 fn a_refusal_ends_with_the_last_rule_and_with_the_plugin() {
     let options = ServerOptions {
-        plugins: vec![files::guest("stateful-rules").unwrap()],
+        plugins: vec![files::guest("needy-rules").unwrap()],
         ..ServerOptions::default()
     };
     let server = Server::start_with(options).unwrap();
@@ -50,13 +48,13 @@ fn a_refusal_ends_with_the_last_rule_and_with_the_plugin() {
     let deleted = server.client().request("DELETE", &path, "", &[]).unwrap();
     assert_eq!(deleted.status, 200, "{}\n{}", deleted.text(), server.log());
     assert_eq!(refused(&server), "0", "the tenant has no rule, and no alert came since");
-    let plugin = server.client().get("/plugins/stateful-rules").unwrap().json();
+    let plugin = server.client().get("/plugins/needy-rules").unwrap().json();
     assert!(plugin["rules_refused"].is_null(), "{plugin}");
 
     refused_rule(&server, "second");
-    std::fs::remove_file(server.plugin_dir.join("stateful-rules.wasm")).unwrap();
+    std::fs::remove_file(server.plugin_dir.join("needy-rules.wasm")).unwrap();
     wait_for("the plugin to be unloaded", PATIENCE, || {
-        Ok(server.client().get("/plugins/stateful-rules")?.json()["state"] == "missing")
+        Ok(server.client().get("/plugins/needy-rules")?.json()["state"] == "missing")
     })
     .unwrap();
     assert_eq!(refused(&server), "0");

@@ -96,12 +96,14 @@ fn an_alert_between_two_edits_compiles_nothing() {
 #[test]
 fn a_rule_that_is_not_in_force_says_so_before_the_next_alert() {
     let server = server("");
-    let guest = files::guest("stateful-rules").unwrap();
-    drop_as(&server, "stateful-rules", &guest, server.client());
+    let guest = files::guest("needy-rules").unwrap();
+    drop_as(&server, "needy-rules", &guest, server.client());
     let mut client = server.client();
     created(&mut client, "all", "true");
-    send(&mut client, "used");
-    let id = created(&mut client, "trap when used", "name == \"x\"");
+    let needed = created(&mut client, "x", "name == \"x\"");
+    let id = created(&mut client, "needs x", "name == \"y\"");
+    let deleted = client.request("DELETE", &format!("/rules/{needed}"), "", &[]).unwrap();
+    assert_eq!(deleted.status, 200, "{}", deleted.text());
     let told = client.get(&format!("/rules/{id}")).unwrap().json();
     assert!(
         told["refused"].as_str().is_some_and(|why| why.contains("refused")),

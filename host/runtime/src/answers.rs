@@ -3,7 +3,7 @@
 //! batch can be told to none: it is counted. Looks only at one alert's part of an answer at a time, so that the outcome
 //! does not depend on where slices begin and end (I10).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use donjon_core::RuleId;
 use donjon_core::batch::{Change, Findings, Patch, RuleFailure, Verdict, piece, range};
@@ -247,19 +247,17 @@ fn verdicts(
     refusals: &mut Refusals,
 ) -> Result<Vec<Verdict>, Misfit> {
     let (flat, limits) = (Flat::new(said, asked.batch)?, asked.limits);
-    let mut verdicts: Vec<Verdict> = Vec::with_capacity(said.alerts.len().min(asked.alerts()));
-    let mut chains = Chains::new(asked.alerts());
-    let mut known_rules: HashMap<u32, Option<RuleId>> = HashMap::new();
+    let mut taken = Taken {
+        verdicts: Vec::with_capacity(said.alerts.len().min(asked.alerts())),
+        chains: Chains::new(asked.alerts()),
+    };
     for (at, alert) in said.alerts.iter().enumerate() {
         let verdict = flat.verdict(at)?;
         let Some(alert) = position(*alert, asked.alerts()) else {
             refusals.note_homeless();
             continue;
         };
-        let rule = known_rules
-            .entry(verdict.rule)
-            .or_insert_with_key(|handle| asked.rule(*handle).cloned());
-        let Some(rule) = rule else {
+        let Some(rule) = asked.rule(verdict.rule) else {
             refusals.foreign = refusals.foreign.saturating_add(1);
             continue;
         };
@@ -267,51 +265,67 @@ fn verdicts(
             refusals.note(alert, || reason);
             continue;
         }
-        let key = verdict
-            .key
-            .iter()
-            .map(|id| flat.text(*id))
-            .collect::<Result<Vec<&str>, Misfit>>()?;
-        if let Some(long) = key.iter().find(|value| value.len() > limits.group_value_bytes) {
-            refusals.note(alert, || {
+        let key = verdict.key.iter().map(|id| flat.text(*id));
+        let key = key.collect::<Result<Vec<&str>, Misfit>>()?;
+        match key.iter().find(|value| value.len() > limits.group_value_bytes) {
+            Some(long) => refusals.note(alert, || {
                 too_long("a value that names a group", limits.group_value_bytes, long.len())
-            });
-            continue;
+            }),
+            None => taken.add(alert, rule, &key, &verdict, limits, refusals),
         }
+    }
+    Ok(taken.verdicts)
+}
+
+/// The verdicts that count so far.
+struct Taken {
+    verdicts: Vec<Verdict>,
+    chains: Chains,
+}
+
+impl Taken {
+    /// The same verdict again adds branches and columns; a new one counts if the alert has room for it.
+    fn add(
+        &mut self,
+        alert: usize,
+        rule: &RuleId,
+        key: &[&str],
+        said: &Said<'_>,
+        limits: &Limits,
+        refusals: &mut Refusals,
+    ) {
         let is_same = |at: usize| {
-            verdicts
-                .get(at)
-                .is_some_and(|known| known.rule == *rule && known.group_key.iter().eq(key.iter()))
+            let known = self.verdicts.get(at);
+            known.is_some_and(|known| known.rule == *rule && known.group_key.iter().eq(key.iter()))
         };
-        match chains.find(alert, is_same) {
+        match self.chains.find(alert, is_same) {
             Some(at) => {
-                if let Some(known) = verdicts.get_mut(at) {
-                    known.branches.extend(verdict.branches);
-                    known.read.extend(verdict.read);
+                if let Some(known) = self.verdicts.get_mut(at) {
+                    known.branches.extend(said.branches);
+                    known.read.extend(said.read);
                     tidy(known);
                 }
             }
-            None if chains.count(alert) >= limits.verdicts_per_alert => {
+            None if self.chains.count(alert) >= limits.verdicts_per_alert => {
                 let limit = limits.verdicts_per_alert;
                 refusals.note(alert, || {
                     format!("more verdicts on the alert than the first that count: {limit}")
                 });
             }
             None => {
-                chains.push(alert);
+                self.chains.push(alert);
                 let mut verdict = Verdict {
                     alert,
                     rule: rule.clone(),
-                    group_key: key.into_iter().map(str::to_owned).collect(),
-                    branches: verdict.branches.to_vec(),
-                    read: verdict.read.to_vec(),
+                    group_key: key.iter().map(|value| (*value).to_owned()).collect(),
+                    branches: said.branches.to_vec(),
+                    read: said.read.to_vec(),
                 };
                 tidy(&mut verdict);
-                verdicts.push(verdict);
+                self.verdicts.push(verdict);
             }
         }
     }
-    Ok(verdicts)
 }
 
 /// The same verdict twice is one, and so is a branch or a column named twice.

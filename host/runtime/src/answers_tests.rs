@@ -70,19 +70,20 @@ fn flat(verdicts: &[Meant]) -> wit_correlation::Findings {
         more: Vec::new(),
     };
     let of_batch = batch().text_ends.len();
+    let end = |len: usize| u32::try_from(len).unwrap();
     for verdict in verdicts {
         said.alerts.push(verdict.alert);
         said.rules.push(verdict.rule);
         for value in &verdict.group {
-            said.keys.push((of_batch + said.own_text_ends.len()) as u32);
+            said.keys.push(end(of_batch + said.own_text_ends.len()));
             said.own_texts.extend(value.bytes());
-            said.own_text_ends.push(said.own_texts.len() as u32);
+            said.own_text_ends.push(end(said.own_texts.len()));
         }
-        said.key_ends.push(said.keys.len() as u32);
+        said.key_ends.push(end(said.keys.len()));
         said.branches.extend(&verdict.branches);
-        said.branch_ends.push(said.branches.len() as u32);
+        said.branch_ends.push(end(said.branches.len()));
         said.read.extend(&verdict.read);
-        said.read_ends.push(said.read.len() as u32);
+        said.read_ends.push(end(said.read.len()));
     }
     said
 }

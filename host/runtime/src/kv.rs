@@ -402,5 +402,8 @@ pub(crate) fn as_list(writes: BatchWrites) -> Vec<KvWrite> {
 }
 
 #[cfg(test)]
+#[path = "kv_model_tests.rs"]
+mod model_tests;
+#[cfg(test)]
 #[path = "kv_tests.rs"]
 mod tests;

@@ -11,6 +11,7 @@
 mod dice;
 mod follower;
 mod ledger;
+mod mischief;
 mod odd;
 mod oracle;
 mod retries;

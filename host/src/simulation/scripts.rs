@@ -15,6 +15,8 @@ use donjon_runtime::{
     CallError, Configured, CorrelateOutcome, Description, EnrichOutcome, KvRead, PluginCalls, PluginCounters, Role,
 };
 
+use super::mischief::{Mischief, text};
+
 /// When runs begin: noon of some day.
 pub const BEGIN_MS: u64 = 1_750_075_200_000;
 /// How long after that values of plugins expire at most.
@@ -28,57 +30,6 @@ pub const CONDITIONS: [&str; 5] = [
     r#"labels.site == "s1" || severity == "high""#,
     r#"labels.enriched == "yes""#,
 ];
-
-/// What an alert makes a plugin do, by its label `mischief`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mischief {
-    /// The enricher breaks on it.
-    EnricherTraps,
-    /// The enricher wants to change what it may not, and answers what is no JSON.
-    EnricherLies,
-    /// The enricher answers far too much.
-    EnricherBloats,
-    /// The correlator breaks on it.
-    CorrelatorTraps,
-    /// The correlator speaks for rules that do not exist and for branches that rules do not have.
-    CorrelatorLies,
-    /// The correlator cannot evaluate its rules.
-    RulesFail,
-}
-
-impl Mischief {
-    pub const ALL: [Mischief; 6] = [
-        Mischief::EnricherTraps,
-        Mischief::EnricherLies,
-        Mischief::EnricherBloats,
-        Mischief::CorrelatorTraps,
-        Mischief::CorrelatorLies,
-        Mischief::RulesFail,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Mischief::EnricherTraps => "enricher-traps",
-            Mischief::EnricherLies => "enricher-lies",
-            Mischief::EnricherBloats => "enricher-bloats",
-            Mischief::CorrelatorTraps => "correlator-traps",
-            Mischief::CorrelatorLies => "correlator-lies",
-            Mischief::RulesFail => "rules-fail",
-        }
-    }
-
-    fn of(value: Option<Cell<'_>>) -> Option<Mischief> {
-        let text = text(value)?;
-        Mischief::ALL.into_iter().find(|mischief| mischief.as_str() == text)
-    }
-}
-
-fn text(value: Option<Cell<'_>>) -> Option<&str> {
-    match value {
-        Some(Cell::Text(text)) => Some(text),
-        _ => None,
-    }
-}
 
 /// What the run decides about the plugins, and hears about them.
 #[derive(Clone, Default)]

@@ -9,8 +9,9 @@ use donjon_core::{EventId, IncidentId, RuleId, Seq, TenantId, Timestamp, Value};
 use serde_json::json;
 
 use super::dice::Dice;
+use super::mischief::Mischief;
 use super::odd;
-use super::scripts::{CONDITIONS, Mischief};
+use super::scripts::CONDITIONS;
 use crate::ingest::normalise::{self, Given, Invalid};
 use crate::intake::{Item, NewAlert};
 use crate::{json, rules};
