@@ -91,9 +91,9 @@ impl Stage<'_> {
             let is_poison = match proof {
                 Proof::None => false,
                 _ if attempts >= ATTEMPTS => true,
-                // Not waited for: a plugin may answer `retry` for the alerts of one tenant for ever. Asked once more: what
-                // passed in between was no poison.
-                _ if poisons_often => !attempt.may_pass || attempts >= ATTEMPTS_WITH_POISON,
+                // Not waited for: a plugin may answer `retry` for the alerts of one tenant for ever. Asked once more after it
+                // judged another one: what only stalled works again by then, and was no poison.
+                _ if poisons_often => !attempt.may_pass || proved >= ATTEMPTS_WITH_POISON,
                 _ if attempt.may_pass => false,
                 Proof::AnswersEmpty => false,
                 Proof::Judges => proved >= ATTEMPTS_WITH_POISON,

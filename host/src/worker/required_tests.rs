@@ -1,7 +1,7 @@
 //! A poisonous alert costs its tenant a contribution and nobody any time; a broken plugin holds the line.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -158,4 +158,24 @@ fn who_is_often_refused_by_circumstance_does_not_hold_the_line_for_others() {
     );
     assert_eq!(outcome.told("a", "poison5"), "judge: trapped");
     assert_eq!(outcome.told("b", "good"), "");
+}
+
+#[test]
+fn a_plugin_that_only_stalls_costs_no_alert_though_the_tenant_sends_poison_often() {
+    let mut entries = vec![sent("a", "good")];
+    entries.extend(["poison0", "poison1", "poison2", "real"].map(|name| sent("a", name)));
+    let (begun, left) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let stalls = move |batch: &Batch, _: usize| {
+        if batch.keys[0].1.as_str() == "real" && !begun.swap(true, Ordering::SeqCst) {
+            left.store(3, Ordering::SeqCst);
+        }
+        let less = |left: usize| left.checked_sub(1);
+        match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) {
+            Ok(_) => ((0..batch.len()).collect(), true),
+            Err(_) => (poison(batch), false),
+        }
+    };
+    let outcome = judged(&entries, stalls);
+    assert_eq!(outcome.told("a", "poison2"), "judge: trapped");
+    assert_eq!(outcome.told("a", "real"), "", "it judged another alert only after the stall");
 }
