@@ -66,6 +66,7 @@ simulate:
 bench: setup build dist
 	DONJON_TEST_BINARY=$(CURDIR)/target/dist/donjon target/dist/donjon-bench $(ROWS)
 	DONJON_TEST_BINARY=$(CURDIR)/target/dist/donjon target/dist/donjon-bench connections
+	target/dist/donjon-bench boundary
 
 soak: build
 	target/release/donjon-soak $(KILLS) $(RELOADS)

@@ -39,6 +39,13 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Processor time since an earlier look at the same process.
+    pub fn cpu_seconds_since(&self, before: &Process) -> f64 {
+        self.cpu_seconds - before.cpu_seconds
+    }
+}
+
 /// One row of the table.
 pub struct Figures {
     who: String,

@@ -2,6 +2,7 @@
 //! alerts. Prints one Markdown table with everything needed to read it; asserts nothing about time. A word as argument
 //! runs only the rows whose name contains it, or the ones that are called so to the letter: `donjon-bench operator`.
 
+mod boundary;
 mod cases;
 mod connections;
 mod figures;
@@ -26,6 +27,9 @@ fn main() -> anyhow::Result<()> {
     let wanted = std::env::args().nth(1).unwrap_or_default();
     if wanted == "connections" {
         return connections::run();
+    }
+    if wanted == "boundary" {
+        return boundary::run();
     }
     println!(
         "Reference workload: seed 42, {SERIES} series where a row says nothing else, 900-byte alerts, {CONNECTIONS} connections, durability fsync."
