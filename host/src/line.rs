@@ -196,7 +196,7 @@ impl LineStatus {
 
 /// Whether a plugin is asked about the rules of people.
 pub fn evaluates_rules(plugin: &dyn PluginCalls) -> bool {
-    plugin.role() == Role::Correlator && plugin.description().takes_rules
+    plugin.roles().contains(Role::Correlator) && plugin.description().takes_rules
 }
 
 /// For everybody, with where to look: nothing of what the plugin said.

@@ -148,7 +148,7 @@ fn check(
     }
     let specs = specs(rules);
     for plugin in &plugins.plugins {
-        if plugin.role() != Role::Correlator || !plugin.description().takes_rules {
+        if !plugin.roles().contains(Role::Correlator) || !plugin.description().takes_rules {
             continue;
         }
         let name = || plugin.name().to_owned();

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use donjon_core::TenantId;
 use donjon_core::batch::{Batch, RuleReport, RuleSpec};
 
-use crate::compiled::Role;
 use crate::convert::Description;
 use crate::counters::PluginCounters;
 use crate::errors::CallError;
 use crate::pace::MOST_ALERTS;
 use crate::plugin::{Configured, CorrelateOutcome, EnrichOutcome};
+use crate::roles::{Role, Roles};
 
 /// A plugin that serves. The calls wait for their answer: never from a task of the async runtime.
 pub trait PluginCalls: Send + Sync {
@@ -24,8 +24,8 @@ pub trait PluginCalls: Send + Sync {
     /// What tells two files of one name apart.
     fn hash(&self) -> &str;
 
-    /// Its role.
-    fn role(&self) -> Role;
+    /// Its roles.
+    fn roles(&self) -> Roles;
 
     /// What it says about itself.
     fn description(&self) -> &Description;
@@ -45,8 +45,8 @@ pub trait PluginCalls: Send + Sync {
     /// It is no correlator, it refused, or it broke. What serves is as it was.
     fn prepare(&self, tenant: &TenantId, rules: &[RuleSpec]) -> Result<Arc<[RuleReport]>, CallError>;
 
-    /// How many alerts the next call should get.
-    fn slice_alerts(&self) -> usize {
+    /// How many alerts the next call of a role should get.
+    fn slice_alerts(&self, _role: Role) -> usize {
         MOST_ALERTS
     }
 

@@ -1,4 +1,4 @@
-//! What a component says it is: its role, the contract version it was built against and what it asks for. Reads names
+//! What a component says it is: its roles, the contract version it was built against and what it asks for. Reads names
 //! only, from the bytes, so that a file that can never serve is refused before the compiler spends seconds on it;
 //! whether the types fit is found when it is linked.
 
@@ -10,6 +10,7 @@ use wasmtime::component::Component;
 
 use crate::errors::LoadError;
 use crate::intake::{self, short};
+use crate::roles::{Role, Roles};
 
 /// The contract version that this host speaks: `0.2` with any patch.
 const API: (&str, &str) = ("0", "2");
@@ -21,48 +22,6 @@ const LIFECYCLE: &str = "lifecycle";
 /// The sections that only a build for debugging has.
 const DEBUG_SECTIONS: &str = ".debug_";
 
-/// What a plugin does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Says which alerts belong together.
-    Correlator,
-    /// Adds attributes to alerts.
-    Enricher,
-    /// Stores and searches alerts.
-    Archiver,
-    /// Runs commands for a person.
-    Exporter,
-}
-
-impl Role {
-    /// The word for people and interfaces.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Correlator => "correlator",
-            Role::Enricher => "enricher",
-            Role::Archiver => "archiver",
-            Role::Exporter => "exporter",
-        }
-    }
-
-    fn of_interface(name: &str) -> Option<Role> {
-        match name {
-            "correlation" => Some(Role::Correlator),
-            "enrichment" => Some(Role::Enricher),
-            "archive" => Some(Role::Archiver),
-            "commands" => Some(Role::Exporter),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// A compiled plugin that has not been started. Cheap to clone.
 #[derive(Clone)]
 pub struct Compiled {
@@ -70,8 +29,8 @@ pub struct Compiled {
     pub hash: String,
     /// The interfaces it imports, such as `donjon:host/kv@0.2.0`.
     pub imports: Vec<String>,
-    /// Its role.
-    pub role: Role,
+    /// Its roles: one at least.
+    pub roles: Roles,
     /// The version of the contract it was built against, such as `0.2.0`.
     pub api_version: String,
     /// Whether it carries information for debuggers.
@@ -86,7 +45,7 @@ impl fmt::Debug for Compiled {
         f.debug_struct("Compiled")
             .field("hash", &self.hash)
             .field("imports", &self.imports)
-            .field("role", &self.role)
+            .field("roles", &self.roles)
             .field("api_version", &self.api_version)
             .field("debug_build", &self.debug_build)
             .field("from_cache", &self.from_cache)
@@ -97,8 +56,8 @@ impl fmt::Debug for Compiled {
 /// A file that passed every check that needs no compiler.
 #[derive(Debug)]
 pub struct Examined<'a> {
-    /// Its role.
-    pub role: Role,
+    /// Its roles: one at least.
+    pub roles: Roles,
     /// The version of the contract it was built against, such as `0.2.0`.
     pub api_version: String,
     /// The interfaces it imports, such as `donjon:host/kv@0.2.0`.
@@ -116,9 +75,9 @@ pub struct Examined<'a> {
 pub fn examine(bytes: &[u8], file_bytes: usize) -> Result<Examined<'_>, LoadError> {
     let component = intake::component_bytes(bytes, file_bytes)?;
     let Outline { imports, exports } = outline(&component)?;
-    let (role, api_version) = identify(&exports)?;
+    let (roles, api_version) = identify(&exports)?;
     Ok(Examined {
-        role,
+        roles,
         api_version,
         imports,
         debug_build: has_debug_sections(bytes),
@@ -172,8 +131,8 @@ fn has_debug_sections(bytes: &[u8]) -> bool {
     )
 }
 
-/// The role and contract version from the exported interfaces (`correlation@0.2.0`).
-fn identify(exports: &[String]) -> Result<(Role, String), LoadError> {
+/// The roles and contract version from the exported interfaces (`correlation@0.2.0`).
+fn identify(exports: &[String]) -> Result<(Roles, String), LoadError> {
     if exports.is_empty() {
         return Err(LoadError::NotAPlugin);
     }
@@ -190,13 +149,10 @@ fn identify(exports: &[String]) -> Result<(Role, String), LoadError> {
     let Some((_, version)) = split.iter().find(|(name, _)| *name == LIFECYCLE) else {
         return Err(LoadError::NoLifecycle);
     };
-    let roles: Vec<Role> = split.iter().filter_map(|(name, _)| Role::of_interface(name)).collect();
-    match roles.as_slice() {
-        [role] => Ok((*role, (*version).to_owned())),
-        [] => Err(LoadError::NoRole),
-        many => Err(LoadError::ManyRoles(
-            many.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", "),
-        )),
+    let roles: Roles = split.iter().filter_map(|(name, _)| Role::of_interface(name)).collect();
+    match roles.is_empty() {
+        true => Err(LoadError::NoRole),
+        false => Ok((roles, (*version).to_owned())),
     }
 }
 
@@ -211,15 +167,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exports_name_one_role_and_a_known_version() {
+    fn exports_name_roles_and_a_known_version() {
         let identify = |exports: &[&str]| identify(&exports.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         let ok = identify(&["lifecycle@0.2.3", "enrichment@0.2.3"]).unwrap();
-        assert_eq!(ok, (Role::Enricher, "0.2.3".to_owned()));
+        assert_eq!(ok, (Roles::from(Role::Enricher), "0.2.3".to_owned()));
+        let (several, _) = identify(&["lifecycle@0.2.0", "enrichment@0.2.0", "correlation@0.2.1"]).unwrap();
+        assert_eq!(several, [Role::Correlator, Role::Enricher].into_iter().collect());
         let text = |exports: &[&str]| identify(exports).unwrap_err().to_string();
         assert!(text(&[]).starts_with("not a Donjon plugin"));
         assert!(text(&["correlation@0.2.0"]).contains("donjon:plugin/lifecycle"));
         assert!(text(&["lifecycle@0.2.0"]).contains("no role"));
-        assert!(text(&["lifecycle@0.2.0", "archive@0.2.0", "commands@0.2.0"]).ends_with("archiver, exporter"));
         assert!(text(&["lifecycle@0.3.0", "correlation@0.3.0"]).ends_with("donjon:plugin/lifecycle@0.3.0"));
         assert!(text(&["lifecycle", "correlation"]).ends_with("donjon:plugin/lifecycle@"));
     }

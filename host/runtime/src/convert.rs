@@ -35,8 +35,10 @@ pub struct Description {
     pub version: String,
     /// One sentence.
     pub about: String,
-    /// What it wants to be handed.
-    pub wants: Wants,
+    /// What it wants to be handed when it correlates; nothing if it does not.
+    pub wants_to_correlate: Wants,
+    /// What it wants to be handed when it enriches; nothing if it does not.
+    pub wants_to_enrich: Wants,
     /// Whether it takes the rules of people.
     pub takes_rules: bool,
     /// The policies that it brings along.
@@ -118,27 +120,31 @@ pub(crate) fn rule(handle: u32, rule: &RuleSpec) -> WitRule {
 /// What a plugin said about itself.
 pub(crate) struct Said {
     pub(crate) description: wit_lifecycle::Description,
-    /// None for a role that is handed no alerts.
-    pub(crate) wants: Option<WitWanted>,
+    pub(crate) of_roles: OfRoles,
+}
+
+/// What the exports of its roles say; nothing of a role that it does not have.
+#[derive(Default)]
+pub(crate) struct OfRoles {
+    pub(crate) wants_to_correlate: Option<WitWanted>,
+    pub(crate) wants_to_enrich: Option<WitWanted>,
     pub(crate) rule_kinds: Vec<String>,
     pub(crate) policies: Vec<wit_correlation::Policy>,
 }
 
 /// The description, refused if it asks for more than there may be, or for what this version does not know.
 pub(crate) fn description(said: Said, limits: &Limits) -> Result<Description, LoadError> {
-    let Said {
-        description,
-        wants,
+    let Said { description, of_roles } = said;
+    let OfRoles {
+        wants_to_correlate,
+        wants_to_enrich,
         rule_kinds,
         policies,
-    } = said;
-    let wants = wants.unwrap_or_else(|| WitWanted {
-        columns: Vec::new(),
-        documents: false,
-        more: Vec::new(),
-    });
+    } = of_roles;
+    let of_wants = [&wants_to_correlate, &wants_to_enrich].into_iter().flatten();
+    let of_wants = of_wants.flat_map(|wants| &wants.more);
     let of_policies = policies.iter().flat_map(|policy| &policy.more);
-    let unknown = description.more.iter().chain(&wants.more).chain(of_policies).next();
+    let unknown = description.more.iter().chain(of_wants).chain(of_policies).next();
     if let Some((name, _)) = unknown {
         let name = one_line(name, MAX_NAME_BYTES);
         return Err(LoadError::Description(format!("this version knows nothing of: {name}")));
@@ -148,11 +154,6 @@ pub(crate) fn description(said: Said, limits: &Limits) -> Result<Description, Lo
         return Err(LoadError::Description(format!(
             "there are only rules of the kind {CEL}: {kind}"
         )));
-    }
-    at_most("attribute paths", wants.columns.len(), limits.columns)?;
-    for path in &wants.columns {
-        at_most("bytes of an attribute path", path.len(), limits.path_bytes)?;
-        at_most("keys of an attribute path", keys_of(path), MAX_PATH_KEYS)?;
     }
     at_most("policies", policies.len(), limits.policies)?;
     for policy in &policies {
@@ -170,12 +171,25 @@ pub(crate) fn description(said: Said, limits: &Limits) -> Result<Description, Lo
         name: one_line(&description.name, MAX_NAME_BYTES),
         version: one_line(&description.version, MAX_NAME_BYTES),
         about: one_line(&description.about, MAX_ERROR_TEXT_BYTES),
-        wants: match wants.documents {
-            true => Wants::Documents,
-            false => Wants::Fields(wants.columns),
-        },
+        wants_to_correlate: wants(wants_to_correlate, limits)?,
+        wants_to_enrich: wants(wants_to_enrich, limits)?,
         takes_rules: !rule_kinds.is_empty(),
         policies: policies.into_iter().map(policy).collect(),
+    })
+}
+
+fn wants(said: Option<WitWanted>, limits: &Limits) -> Result<Wants, LoadError> {
+    let Some(said) = said else {
+        return Ok(Wants::Fields(Vec::new()));
+    };
+    at_most("attribute paths", said.columns.len(), limits.columns)?;
+    for path in &said.columns {
+        at_most("bytes of an attribute path", path.len(), limits.path_bytes)?;
+        at_most("keys of an attribute path", keys_of(path), MAX_PATH_KEYS)?;
+    }
+    Ok(match said.documents {
+        true => Wants::Documents,
+        false => Wants::Fields(said.columns),
     })
 }
 
@@ -303,24 +317,35 @@ mod tests {
                 about: FORGED.to_owned(),
                 more: Vec::new(),
             },
-            wants: Some(WitWanted {
-                columns: Vec::new(),
-                documents: true,
-                more: Vec::new(),
-            }),
-            rule_kinds: vec![CEL.to_owned()],
-            policies: Vec::new(),
+            of_roles: OfRoles {
+                wants_to_enrich: Some(WitWanted {
+                    columns: Vec::new(),
+                    documents: true,
+                    more: Vec::new(),
+                }),
+                rule_kinds: vec![CEL.to_owned()],
+                ..OfRoles::default()
+            },
         };
-        let of_kind = |kind: &str| Said {
-            rule_kinds: vec![kind.to_owned()],
-            ..said()
+        let of_kind = |kind: &str| {
+            let mut said = said();
+            said.of_roles.rule_kinds = vec![kind.to_owned()];
+            said
         };
         let mut with_more = said();
         with_more.description.more.push((FORGED.to_owned(), "1".to_owned()));
-        for refused in [of_kind(FORGED), with_more] {
+        let mut with_more_wanted = said();
+        let wanted = with_more_wanted.of_roles.wants_to_enrich.as_mut().unwrap();
+        wanted.more.push((FORGED.to_owned(), "1".to_owned()));
+        for refused in [of_kind(FORGED), with_more, with_more_wanted] {
             assert!(is_one_line(&description(refused, &limits).unwrap_err().to_string()));
         }
         let description = description(said(), &limits).unwrap();
+        let nothing = Wants::Fields(Vec::new());
+        assert_eq!(
+            (&description.wants_to_correlate, &description.wants_to_enrich),
+            (&nothing, &Wants::Documents)
+        );
         for text in [&description.name, &description.version, &description.about] {
             assert!(is_one_line(text), "{text}");
         }

@@ -105,9 +105,6 @@ pub enum LoadError {
     /// No role.
     #[error("the plugin exports no role: one of correlation, enrichment, archive or commands of donjon:plugin")]
     NoRole,
-    /// More than one role.
-    #[error("a plugin has exactly one role; split it: {0}")]
-    ManyRoles(String),
     /// Imports that the operator has not granted.
     #[error(
         "the plugin needs a capability that is not granted; add {} to `grants` of [plugins.{plugin}], as in `grants = [{}]`, then POST /plugins/reload: {}",
@@ -275,7 +272,7 @@ pub enum CallError {
         /// What was called for.
         expected: &'static str,
         /// What it is.
-        found: &'static str,
+        found: String,
     },
 }
 

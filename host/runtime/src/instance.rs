@@ -11,8 +11,8 @@ use crate::bindings::correlator::{Correlator, CorrelatorIndices, exports::donjon
 use crate::bindings::enricher::{Enricher, EnricherIndices, exports::donjon::plugin::enrichment};
 use crate::bindings::plugin::{Plugin, PluginIndices, exports::donjon::plugin::lifecycle};
 use crate::capabilities::Plan;
-use crate::compiled::{Compiled, Role};
-use crate::convert::{self, WitBatch, WitError, WitRule, WitWanted};
+use crate::compiled::Compiled;
+use crate::convert::{self, OfRoles, WitBatch, WitError, WitRule, WitWanted};
 use crate::errors::{CallError, LoadError, StartStep};
 use crate::guard::{self, Budget, Guard};
 use crate::host::{PluginConfig, StoreData};
@@ -20,13 +20,14 @@ use crate::intake::short;
 use crate::kv::{BatchWrites, KvBuffer, KvRead};
 use crate::limits::Limits;
 use crate::log_gate::LogGate;
+use crate::roles::{Role, Roles};
 use crate::ticker::Ticker;
 use crate::total_memory::TotalMemory;
 
 /// Everything that is needed to make one more instance of a plugin.
 pub(crate) struct Blueprint {
     name: Arc<str>,
-    role: Role,
+    roles: Roles,
     linked: InstancePre<StoreData>,
     lifecycle: PluginIndices,
     calls: RoleIndices,
@@ -40,17 +41,15 @@ pub(crate) struct Blueprint {
     _ticker: Arc<Ticker>,
 }
 
-enum RoleIndices {
-    Correlator(CorrelatorIndices),
-    Enricher(EnricherIndices),
-    /// The roles that no stage calls yet.
-    Other,
+/// Of the roles that a stage calls.
+struct RoleIndices {
+    correlator: Option<CorrelatorIndices>,
+    enricher: Option<EnricherIndices>,
 }
 
-enum RoleCalls {
-    Correlator(Correlator),
-    Enricher(Enricher),
-    Other,
+struct RoleCalls {
+    correlator: Option<Correlator>,
+    enricher: Option<Enricher>,
 }
 
 /// What the host gives to all instances of a plugin.
@@ -75,10 +74,12 @@ impl Blueprint {
         plan.link(&mut linker)?;
         let linked = linker.instantiate_pre(&compiled.component).map_err(misfit)?;
         let lifecycle = PluginIndices::new(&linked).map_err(misfit)?;
-        let calls = match compiled.role {
-            Role::Correlator => RoleIndices::Correlator(CorrelatorIndices::new(&linked).map_err(misfit)?),
-            Role::Enricher => RoleIndices::Enricher(EnricherIndices::new(&linked).map_err(misfit)?),
-            Role::Archiver | Role::Exporter => RoleIndices::Other,
+        let has = |role| compiled.roles.contains(role);
+        let correlator = has(Role::Correlator).then(|| CorrelatorIndices::new(&linked));
+        let enricher = has(Role::Enricher).then(|| EnricherIndices::new(&linked));
+        let calls = RoleIndices {
+            correlator: correlator.transpose().map_err(misfit)?,
+            enricher: enricher.transpose().map_err(misfit)?,
         };
         let Surroundings {
             config,
@@ -90,7 +91,7 @@ impl Blueprint {
         let log = LogGate::new(Arc::clone(&name), limits.log_lines_per_second, limits.log_line_bytes);
         Ok(Blueprint {
             name,
-            role: compiled.role,
+            roles: compiled.roles,
             linked,
             lifecycle,
             calls,
@@ -133,22 +134,21 @@ impl Blueprint {
             .lifecycle
             .load(&mut store, &instance)
             .map_err(misfit("donjon:plugin/lifecycle"))?;
-        let calls = match &self.calls {
-            RoleIndices::Correlator(indices) => {
-                let loaded = indices.load(&mut store, &instance);
-                RoleCalls::Correlator(loaded.map_err(misfit("donjon:plugin/correlation"))?)
-            }
-            RoleIndices::Enricher(indices) => {
-                let loaded = indices.load(&mut store, &instance);
-                RoleCalls::Enricher(loaded.map_err(misfit("donjon:plugin/enrichment"))?)
-            }
-            RoleIndices::Other => RoleCalls::Other,
+        let correlator = self.calls.correlator.as_ref();
+        let correlator = correlator
+            .map(|indices| indices.load(&mut store, &instance))
+            .transpose();
+        let enricher = self.calls.enricher.as_ref();
+        let enricher = enricher.map(|indices| indices.load(&mut store, &instance)).transpose();
+        let calls = RoleCalls {
+            correlator: correlator.map_err(misfit("donjon:plugin/correlation"))?,
+            enricher: enricher.map_err(misfit("donjon:plugin/enrichment"))?,
         };
         Ok(Instance {
             store,
             lifecycle,
             calls,
-            role: self.role,
+            roles: self.roles,
             memory_at_rest: 0,
         })
     }
@@ -167,51 +167,29 @@ impl Blueprint {
         Ok(())
     }
 
-    /// Asks an instance that is set up what its role is.
-    pub(crate) async fn ask(&self, instance: &mut Instance) -> Result<OfRole, (StartStep, CallError)> {
+    /// Asks an instance that is set up about each of its roles.
+    pub(crate) async fn ask(&self, instance: &mut Instance) -> Result<OfRoles, (StartStep, CallError)> {
         let budget = Budget::start(&self.limits);
-        match self.role {
-            Role::Correlator => {
-                let wants = instance
-                    .wants_to_correlate(budget)
-                    .await
-                    .map_err(|e| (StartStep::Wants, e))?;
-                let kinds = instance.rule_kinds(budget).await.map_err(|e| (StartStep::Wants, e))?;
-                let policies = instance.policies(budget).await.map_err(|e| (StartStep::Policies, e))?;
-                Ok(OfRole {
-                    wants: Some(wants),
-                    rule_kinds: kinds,
-                    policies,
-                })
-            }
-            Role::Enricher => {
-                let wants = instance
-                    .wants_to_enrich(budget)
-                    .await
-                    .map_err(|e| (StartStep::Wants, e))?;
-                Ok(OfRole {
-                    wants: Some(wants),
-                    ..OfRole::default()
-                })
-            }
-            Role::Archiver | Role::Exporter => Ok(OfRole::default()),
+        let wants = |error| (StartStep::Wants, error);
+        let mut said = OfRoles::default();
+        if self.roles.contains(Role::Correlator) {
+            said.wants_to_correlate = Some(instance.wants_to_correlate(budget).await.map_err(wants)?);
+            said.rule_kinds = instance.rule_kinds(budget).await.map_err(wants)?;
+            let policies = instance.policies(budget).await;
+            said.policies = policies.map_err(|error| (StartStep::Policies, error))?;
         }
+        if self.roles.contains(Role::Enricher) {
+            said.wants_to_enrich = Some(instance.wants_to_enrich(budget).await.map_err(wants)?);
+        }
+        Ok(said)
     }
-}
-
-/// What the exports of a role say about it.
-#[derive(Default)]
-pub(crate) struct OfRole {
-    pub(crate) wants: Option<WitWanted>,
-    pub(crate) rule_kinds: Vec<String>,
-    pub(crate) policies: Vec<correlation::Policy>,
 }
 
 pub(crate) struct Instance {
     store: Store<StoreData>,
     lifecycle: Plugin,
     calls: RoleCalls,
-    role: Role,
+    roles: Roles,
     /// Bytes of its memory once it was set up, and had its rules if it takes any: it does not give back what calls need beyond.
     memory_at_rest: usize,
 }
@@ -235,8 +213,8 @@ impl Instance {
     }
 
     async fn wants_to_correlate(&mut self, budget: Budget) -> Result<WitWanted, CallError> {
-        let RoleCalls::Correlator(role) = &self.calls else {
-            return Err(self.is_no("correlator"));
+        let Some(role) = &self.calls.correlator else {
+            return Err(self.is_no(Role::Correlator));
         };
         guard::arm(&mut self.store, budget);
         let guest = role.donjon_plugin_correlation();
@@ -245,8 +223,8 @@ impl Instance {
     }
 
     async fn rule_kinds(&mut self, budget: Budget) -> Result<Vec<String>, CallError> {
-        let RoleCalls::Correlator(role) = &self.calls else {
-            return Err(self.is_no("correlator"));
+        let Some(role) = &self.calls.correlator else {
+            return Err(self.is_no(Role::Correlator));
         };
         guard::arm(&mut self.store, budget);
         let guest = role.donjon_plugin_correlation();
@@ -255,8 +233,8 @@ impl Instance {
     }
 
     async fn policies(&mut self, budget: Budget) -> Result<Vec<correlation::Policy>, CallError> {
-        let RoleCalls::Correlator(role) = &self.calls else {
-            return Err(self.is_no("correlator"));
+        let Some(role) = &self.calls.correlator else {
+            return Err(self.is_no(Role::Correlator));
         };
         guard::arm(&mut self.store, budget);
         let guest = role.donjon_plugin_correlation();
@@ -265,8 +243,8 @@ impl Instance {
     }
 
     async fn wants_to_enrich(&mut self, budget: Budget) -> Result<WitWanted, CallError> {
-        let RoleCalls::Enricher(role) = &self.calls else {
-            return Err(self.is_no("enricher"));
+        let Some(role) = &self.calls.enricher else {
+            return Err(self.is_no(Role::Enricher));
         };
         guard::arm(&mut self.store, budget);
         let guest = role.donjon_plugin_enrichment();
@@ -280,8 +258,8 @@ impl Instance {
         in_force: &[u32],
         budget: Budget,
     ) -> Result<Vec<correlation::RuleReport>, CallError> {
-        let RoleCalls::Correlator(role) = &self.calls else {
-            return Err(self.is_no("correlator"));
+        let Some(role) = &self.calls.correlator else {
+            return Err(self.is_no(Role::Correlator));
         };
         guard::arm(&mut self.store, budget);
         let guest = role.donjon_plugin_correlation();
@@ -305,8 +283,8 @@ impl Instance {
         batch: &WitBatch,
         budget: Budget,
     ) -> Result<correlation::Findings, CallError> {
-        let RoleCalls::Correlator(role) = &self.calls else {
-            return Err(self.is_no("correlator"));
+        let Some(role) = &self.calls.correlator else {
+            return Err(self.is_no(Role::Correlator));
         };
         guard::arm(&mut self.store, budget);
         let guest = role.donjon_plugin_correlation();
@@ -319,8 +297,8 @@ impl Instance {
         batch: &WitBatch,
         budget: Budget,
     ) -> Result<Vec<enrichment::Patch>, CallError> {
-        let RoleCalls::Enricher(role) = &self.calls else {
-            return Err(self.is_no("enricher"));
+        let Some(role) = &self.calls.enricher else {
+            return Err(self.is_no(Role::Enricher));
         };
         guard::arm(&mut self.store, budget);
         let guest = role.donjon_plugin_enrichment();
@@ -347,10 +325,10 @@ impl Instance {
         }
     }
 
-    fn is_no(&self, expected: &'static str) -> CallError {
+    fn is_no(&self, expected: Role) -> CallError {
         CallError::Role {
-            expected,
-            found: self.role.as_str(),
+            expected: expected.as_str(),
+            found: self.roles.to_string(),
         }
     }
 }

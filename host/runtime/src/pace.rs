@@ -4,6 +4,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::roles::Role;
+
 /// Most alerts of one call.
 pub(crate) const MOST_ALERTS: usize = 512;
 /// Alerts of the first call, and after a time-out of fewer.
@@ -12,6 +14,23 @@ const FIRST_ALERTS: usize = 32;
 const AIM: Duration = Duration::from_millis(75);
 /// How much of the average a new measurement is: one part in so many.
 const SHARE: u64 = 4;
+
+/// One a role that is called with alerts: what an alert costs one of them says nothing about the other.
+#[derive(Default)]
+pub(crate) struct Paces {
+    correlating: Pace,
+    enriching: Pace,
+}
+
+impl Paces {
+    /// The roles that nobody calls with alerts need none.
+    pub(crate) fn of(&self, role: Role) -> &Pace {
+        match role {
+            Role::Enricher => &self.enriching,
+            Role::Correlator | Role::Archiver | Role::Exporter => &self.correlating,
+        }
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct Pace(Mutex<Measured>);

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use donjon_core::TenantId;
-use donjon_core::batch::{Batch, Column, KvWrite, RuleReport, RuleSpec, Wants};
+use donjon_core::batch::{Batch, Column, KvWrite, RuleReport, RuleSpec};
 
 use crate::answers::Checked;
 use crate::calls::PluginCalls;
 use crate::columns;
-use crate::compiled::{Compiled, Role};
+use crate::compiled::Compiled;
 use crate::convert::Description;
 use crate::counters::{Counters, PluginCounters};
 use crate::errors::CallError;
@@ -20,7 +20,8 @@ use crate::judge::{Judged, Patience, Trouble, judge};
 use crate::kv::as_list;
 use crate::lanes::{Lanes, Ready};
 pub use crate::outcomes::{CorrelateOutcome, EnrichOutcome};
-use crate::pace::Pace;
+use crate::pace::Paces;
+use crate::roles::{Role, Roles};
 use crate::running::{Running, replace_if_grown};
 use crate::session::{Correlating, Enriching, RoleCall, Session};
 
@@ -35,7 +36,7 @@ pub struct Plugin {
     blueprint: Arc<Blueprint>,
     lanes: Lanes,
     counters: Arc<Counters>,
-    pace: Pace,
+    paces: Paces,
     /// As the host says; at first whether it evaluates the rules of people.
     required: AtomicBool,
     /// For the worker, which is a thread of its own and waits for each call.
@@ -85,7 +86,7 @@ impl Plugin {
             blueprint: Arc::new(blueprint),
             lanes,
             counters: Arc::default(),
-            pace: Pace::default(),
+            paces: Paces::default(),
             required,
             runtime: tokio::runtime::Handle::current(),
         }
@@ -115,10 +116,10 @@ impl Plugin {
         &self.compiled.imports
     }
 
-    /// Its role.
+    /// Its roles.
     #[must_use]
-    pub fn role(&self) -> Role {
-        self.compiled.role
+    pub fn roles(&self) -> Roles {
+        self.compiled.roles
     }
 
     /// Whether it was built for debugging: many times slower and larger.
@@ -139,12 +140,6 @@ impl Plugin {
         &self.description
     }
 
-    /// What it wants to be handed.
-    #[must_use]
-    pub fn wants(&self) -> &Wants {
-        &self.description.wants
-    }
-
     /// Whether it takes the rules of the host.
     #[must_use]
     pub fn takes_rules(&self) -> bool {
@@ -163,10 +158,10 @@ impl Plugin {
         self.counters.read()
     }
 
-    /// How many alerts the next call should get, from what they have cost so far.
+    /// How many alerts the next call of a role should get, from what they have cost it so far.
     #[must_use]
-    pub fn slice_alerts(&self) -> usize {
-        self.pace.alerts()
+    pub fn slice_alerts(&self, role: Role) -> usize {
+        self.paces.of(role).alerts()
     }
 
     /// The version of the rules it has for a tenant.
@@ -234,7 +229,7 @@ impl Plugin {
         self.counters
             .count_configure(begun.elapsed(), said.as_ref().err(), running.tenant());
         let mut reports = said?;
-        let columns = columns::of_rules(self.wants(), &mut reports);
+        let columns = columns::of_rules(&self.description.wants_to_correlate, &mut reports);
         Ok(Configured {
             version: 0,
             columns: Arc::new(columns),
@@ -320,7 +315,7 @@ impl Plugin {
         let limits = self.blueprint.limits();
         let mut session = Session::<R>::new(
             (&self.blueprint, &self.description.policies, patience),
-            (&self.counters, &self.pace),
+            (&self.counters, self.paces.of(R::ROLE)),
             &mut running,
             batch,
         );
@@ -367,8 +362,8 @@ impl PluginCalls for Plugin {
         self.hash()
     }
 
-    fn role(&self) -> Role {
-        self.role()
+    fn roles(&self) -> Roles {
+        self.roles()
     }
 
     fn description(&self) -> &Description {
@@ -387,8 +382,8 @@ impl PluginCalls for Plugin {
         self.runtime.block_on(self.prepare(tenant, rules))
     }
 
-    fn slice_alerts(&self) -> usize {
-        self.slice_alerts()
+    fn slice_alerts(&self, role: Role) -> usize {
+        self.slice_alerts(role)
     }
 
     fn set_required(&self, required: bool) {

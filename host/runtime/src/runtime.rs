@@ -205,14 +205,9 @@ impl Runtime {
         let description = said.map_err(failed(StartStep::Describe))?;
         let begun = blueprint.set_up(&mut instance, &tenant).await;
         begun.map_err(failed(StartStep::Init))?;
-        let of_role = blueprint.ask(&mut instance).await;
-        let of_role = of_role.map_err(|(step, cause)| LoadError::Start { step, cause })?;
-        let said = Said {
-            description,
-            wants: of_role.wants,
-            rule_kinds: of_role.rule_kinds,
-            policies: of_role.policies,
-        };
+        let of_roles = blueprint.ask(&mut instance).await;
+        let of_roles = of_roles.map_err(|(step, cause)| LoadError::Start { step, cause })?;
+        let said = Said { description, of_roles };
         let description = convert::description(said, &self.limits)?;
         let unused_grants = plan.unused;
         Ok(Plugin::new(Started {
@@ -231,7 +226,7 @@ fn compiled(hash: String, examined: Examined<'_>, component: Component, from_cac
     Compiled {
         hash,
         imports: examined.imports,
-        role: examined.role,
+        roles: examined.roles,
         api_version: examined.api_version,
         debug_build: examined.debug_build,
         from_cache,

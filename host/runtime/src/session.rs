@@ -19,12 +19,14 @@ use crate::instance::{Blueprint, Instance};
 use crate::judge::{JudgeCall, Patience};
 use crate::kv::BatchWrites;
 use crate::pace::Pace;
+use crate::roles::Role;
 use crate::running::Running;
 use crate::spare::RestartPatience;
 
 /// The call of a role that judges batches.
 pub(crate) trait RoleCall {
     type Said: Send;
+    const ROLE: Role;
 
     /// Calls it, and checks what it says before anybody believes it.
     fn run<'a>(
@@ -38,6 +40,7 @@ pub(crate) struct Correlating;
 
 impl RoleCall for Correlating {
     type Said = Findings;
+    const ROLE: Role = Role::Correlator;
 
     async fn run(instance: &mut Instance, asked: Asked<'_>, budget: Budget) -> Result<Checked<Findings>, CallError> {
         let said = instance.correlate(asked.batch, budget).await?;
@@ -49,6 +52,7 @@ pub(crate) struct Enriching;
 
 impl RoleCall for Enriching {
     type Said = Vec<Patch>;
+    const ROLE: Role = Role::Enricher;
 
     async fn run(instance: &mut Instance, asked: Asked<'_>, budget: Budget) -> Result<Checked<Vec<Patch>>, CallError> {
         let said = instance.enrich(asked.batch, budget).await?;

@@ -77,7 +77,7 @@ async fn readyz(State(app): State<Shared>) -> Response {
     let correlators = serving
         .plugins
         .iter()
-        .filter(|plugin| plugin.role() == Role::Correlator);
+        .filter(|plugin| plugin.roles().contains(Role::Correlator));
     let body = json!({
         "ready": ready, "journal_replayed": replayed, "held": held, "broken": broken,
         "accepted": progress.accepted().0, "applied": progress.applied().0,

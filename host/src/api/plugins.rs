@@ -95,7 +95,9 @@ fn view(app: &App, caller: &Caller, status: &PluginStatus) -> Value {
     json!({
         "name": status.name,
         "state": status.state.as_str(),
-        "role": status.role,
+        // What is read by who knows plugins of one role only.
+        "role": (!status.roles.is_empty()).then(|| status.roles.to_string()),
+        "roles": status.roles.words(),
         "version": status.version,
         "hash": status.hash,
         "imports": status.imports,

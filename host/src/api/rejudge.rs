@@ -104,8 +104,8 @@ async fn rejudge(
 
 fn can_judge(app: &Shared) -> bool {
     let set = app.plugins.set().load();
-    let judges = |role| matches!(role, Role::Correlator | Role::Enricher);
-    set.plugins.iter().any(|plugin| judges(plugin.role()))
+    let judges = |role| set.plugins.iter().any(|plugin| plugin.roles().contains(role));
+    judges(Role::Correlator) || judges(Role::Enricher)
 }
 
 /// Where a range ended before its end, and why.

@@ -73,10 +73,10 @@ pub fn build(options: &BuildOptions, say: &mut dyn FnMut(&str)) -> Result<PathBu
     let out_dir = options.out_dir.clone().unwrap_or_else(|| target_dir.join("plugins"));
     let out = install(&module, &out_dir, plugin_name(&package.name))?;
     say(&format!(
-        "built {} ({} kB), a {} for contract {}, in {:.1} s",
+        "built {} ({} kB): {} for contract {}, in {:.1} s",
         out.display(),
         module.len() / 1000,
-        examined.role,
+        examined.roles,
         examined.api_version,
         started.elapsed().as_secs_f64()
     ));

@@ -349,7 +349,7 @@ impl<L: Loader> Keeper<L> {
         });
         let (version, hash, from) = (facts.version, facts.hash, source.as_str());
         let took_ms = took.as_millis();
-        tracing::info!(plugin = name, %version, role = facts.role, %hash, from, %took_ms, "plugin loaded");
+        tracing::info!(plugin = name, %version, roles = %facts.roles, %hash, from, %took_ms, "plugin loaded");
         if !facts.unused_grants.is_empty() {
             tracing::warn!(plugin = name, grants = ?facts.unused_grants, "grants that the plugin does not use; remove them");
         }

@@ -164,7 +164,7 @@ impl Loader for ComponentLoader {
 
 /// Whether it evaluates the rules of people.
 fn takes_rules(plugin: &Plugin) -> bool {
-    plugin.role() == Role::Correlator && plugin.description().takes_rules
+    plugin.roles().contains(Role::Correlator) && plugin.description().takes_rules
 }
 
 /// The configuration as the runtime takes it: as text, and as answers to questions for dotted paths.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use donjon_core::TenantId;
+use donjon_runtime::Roles;
 
 use super::options::PluginConfig;
 use super::unit::Unit;
@@ -85,8 +86,8 @@ pub struct PluginStatus {
     pub file: String,
     /// Where it is in its life.
     pub state: PluginState,
-    /// Its role; none before it was started.
-    pub role: Option<&'static str>,
+    /// Its roles; none before it was started.
+    pub roles: Roles,
     /// Its version.
     pub version: Option<String>,
     /// SHA-256 of the file that serves.
@@ -117,7 +118,7 @@ impl PluginStatus {
             file: format!("{name}.wasm"),
             name,
             state: PluginState::Missing,
-            role: None,
+            roles: Roles::default(),
             version: None,
             hash: None,
             imports: Vec::new(),
@@ -199,7 +200,7 @@ fn status<U: Unit>(name: &str, record: &Record<U>) -> PluginStatus {
         name: name.to_owned(),
         file: record.file.clone(),
         state: record.state,
-        role: facts.as_ref().map(|facts| facts.role),
+        roles: facts.as_ref().map(|facts| facts.roles).unwrap_or_default(),
         version: facts.as_ref().map(|facts| facts.version.clone()),
         hash,
         imports: facts.as_ref().map(|facts| facts.imports.clone()).unwrap_or_default(),

@@ -2,7 +2,7 @@
 //! trait is there so that the life cycle can be tested without components. Knows neither files nor records.
 
 use donjon_core::TenantId;
-use donjon_runtime::Plugin;
+use donjon_runtime::{Plugin, Roles};
 
 /// Something that can serve under a name.
 pub trait Unit: Send + Sync + 'static {
@@ -14,7 +14,7 @@ pub trait Unit: Send + Sync + 'static {
 
 /// What a unit is.
 pub struct Facts {
-    pub role: &'static str,
+    pub roles: Roles,
     pub version: String,
     pub hash: String,
     pub imports: Vec<String>,
@@ -70,7 +70,7 @@ impl Refusal {
 impl Unit for Plugin {
     fn facts(&self) -> Facts {
         Facts {
-            role: self.role().as_str(),
+            roles: self.roles(),
             version: self.version().to_owned(),
             hash: self.hash().to_owned(),
             imports: self.imports().to_vec(),

@@ -238,7 +238,9 @@ const NOTHING_CORRELATES: &str = "no correlator is loaded: alerts are taken and 
      rules.wasm into the plugin directory";
 
 fn correlates(set: &PluginSet) -> bool {
-    set.plugins.iter().any(|plugin| plugin.role() == Role::Correlator)
+    set.plugins
+        .iter()
+        .any(|plugin| plugin.roles().contains(Role::Correlator))
 }
 
 /// What was said about single plugins; the others follow their role.
@@ -292,7 +294,7 @@ fn settings(plugin: &config::Plugin) -> PluginConfig {
 /// hot path. The worker takes them over as they are, and configures again only what changed meanwhile.
 async fn configure(plugin: Arc<Plugin>, state: StateReader) -> Result<(), Refusal> {
     check_policies(plugin.as_ref()).map_err(Refusal::Final)?;
-    if plugin.role() != Role::Correlator || !plugin.description().takes_rules {
+    if !plugin.roles().contains(Role::Correlator) || !plugin.description().takes_rules {
         return Ok(());
     }
     // What has limits of time, or reads the store, may be otherwise in a moment.

@@ -13,6 +13,7 @@ use donjon_core::batch::{
 use donjon_core::{TenantId, Timestamp};
 use donjon_runtime::{
     CallError, Configured, CorrelateOutcome, Description, EnrichOutcome, KvRead, PluginCalls, PluginCounters, Role,
+    Roles,
 };
 
 use super::mischief::{Mischief, text};
@@ -97,11 +98,13 @@ fn rows(batch: &Batch) -> impl Iterator<Item = Row<'_>> {
 }
 
 fn described(name: &str, fields: &[&str], takes_rules: bool) -> Description {
+    let wants = Wants::Fields(fields.iter().map(|field| (*field).to_owned()).collect());
     Description {
         name: name.to_owned(),
         version: "1.0.0".to_owned(),
         about: "follows a script".to_owned(),
-        wants: Wants::Fields(fields.iter().map(|field| (*field).to_owned()).collect()),
+        wants_to_correlate: wants.clone(),
+        wants_to_enrich: wants,
         takes_rules,
         policies: Vec::new(),
     }
@@ -313,8 +316,8 @@ impl PluginCalls for Enricher {
         "script"
     }
 
-    fn role(&self) -> Role {
-        Role::Enricher
+    fn roles(&self) -> Roles {
+        Role::Enricher.into()
     }
 
     fn description(&self) -> &Description {
@@ -333,7 +336,7 @@ impl PluginCalls for Enricher {
         Err(CallError::Trap("takes no rules".to_owned()))
     }
 
-    fn slice_alerts(&self) -> usize {
+    fn slice_alerts(&self, _: Role) -> usize {
         self.direction.slice_alerts()
     }
 
@@ -402,8 +405,8 @@ impl PluginCalls for Correlator {
         "script"
     }
 
-    fn role(&self) -> Role {
-        Role::Correlator
+    fn roles(&self) -> Roles {
+        Role::Correlator.into()
     }
 
     fn description(&self) -> &Description {
@@ -416,17 +419,17 @@ impl PluginCalls for Correlator {
     }
 
     fn configure(&self, tenant: &TenantId, version: u64, rules: &[RuleSpec]) -> Result<Configured, CallError> {
-        let configured = configured(version, &self.description.wants, rules);
+        let configured = configured(version, &self.description.wants_to_correlate, rules);
         let kept = (configured.clone(), rules.to_vec());
         self.rules.lock().unwrap().insert(tenant.clone(), kept);
         Ok(configured)
     }
 
     fn prepare(&self, _tenant: &TenantId, rules: &[RuleSpec]) -> Result<Arc<[RuleReport]>, CallError> {
-        Ok(configured(0, &self.description.wants, rules).reports)
+        Ok(configured(0, &self.description.wants_to_correlate, rules).reports)
     }
 
-    fn slice_alerts(&self) -> usize {
+    fn slice_alerts(&self, _: Role) -> usize {
         self.direction.slice_alerts()
     }
 

@@ -45,7 +45,8 @@ pub(super) fn wanted(book: &RuleBook, plugins: &PluginSet) -> Vec<&'static str> 
             || plugins
                 .plugins
                 .iter()
-                .any(|plugin| read(&plugin.description().wants, name))
+                .map(|plugin| plugin.description())
+                .any(|of| read(&of.wants_to_correlate, name) || read(&of.wants_to_enrich, name))
     };
     NAMES.into_iter().filter(asked).collect()
 }

@@ -11,7 +11,7 @@ pub fn as_rules(tenant: &TenantId, plugins: &PluginSet) -> Vec<Rule> {
     let correlators = plugins
         .plugins
         .iter()
-        .filter(|plugin| plugin.role() == Role::Correlator);
+        .filter(|plugin| plugin.roles().contains(Role::Correlator));
     correlators
         .flat_map(|plugin| as_rules_of(tenant, plugin.as_ref()))
         .collect()

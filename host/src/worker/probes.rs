@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use donjon_core::batch::{Batch, BatchBuilder};
 use donjon_core::{Seq, TenantId, Timestamp};
+use donjon_runtime::{PluginCalls, Role};
 
 /// So many poison alerts of a tenant are often.
 pub(super) const POISON_OFTEN: usize = 3;
@@ -19,11 +20,15 @@ const MAX_TENANTS: usize = 10_000;
 
 const _: () = assert!(MAX_ALERT_BYTES * 64 <= MAX_BYTES);
 
+/// A plugin in one of its roles.
+pub(super) type Asked<'a> = (&'a dyn PluginCalls, Role);
+
 /// Alerts that were judged, and poison.
 #[derive(Default)]
 pub(super) struct Probes {
-    /// By tenant and plugin: copies of a plugin may be broken for one tenant alone.
-    good: HashMap<TenantId, HashMap<String, Batch>>,
+    /// By tenant, plugin and role: copies of a plugin may be broken for one tenant alone, and each role is handed other
+    /// parts of an alert.
+    good: HashMap<TenantId, HashMap<String, HashMap<Role, Batch>>>,
     good_bytes: usize,
     /// Newest times of poison, by tenant.
     poison: HashMap<TenantId, Vec<Timestamp>>,
@@ -31,15 +36,14 @@ pub(super) struct Probes {
 
 impl Probes {
     /// Whether an alert in the shape of this batch is wanted: none like it is known.
-    pub(super) fn wants(&self, plugin: &str, like: &Batch) -> bool {
-        let known = self.good.get(&like.tenant).and_then(|of| of.get(plugin));
-        known.is_none_or(|known| {
+    pub(super) fn wants(&self, asked: Asked<'_>, like: &Batch) -> bool {
+        self.of(asked, &like.tenant).is_none_or(|known| {
             known.documents.is_empty() != like.documents.is_empty() || !known.column_names().eq(like.column_names())
         })
     }
 
     /// Remembers an alert of a batch that was judged as a whole.
-    pub(super) fn remember(&mut self, plugin: &str, alert: Batch) {
+    pub(super) fn remember(&mut self, (plugin, role): Asked<'_>, alert: Batch) {
         let bytes = bytes_of(&alert);
         if bytes > MAX_ALERT_BYTES {
             return;
@@ -50,14 +54,19 @@ impl Probes {
         }
         self.good_bytes += bytes;
         let of_tenant = self.good.entry(alert.tenant.clone()).or_default();
-        if let Some(before) = of_tenant.insert(plugin.to_owned(), alert) {
+        let of_plugin = of_tenant.entry(plugin.name().to_owned()).or_default();
+        if let Some(before) = of_plugin.insert(role, alert) {
             self.good_bytes -= bytes_of(&before);
         }
     }
 
     /// An alert of the tenant that the plugin judged.
-    pub(super) fn known(&self, plugin: &str, tenant: &TenantId) -> Option<Batch> {
-        self.good.get(tenant)?.get(plugin).cloned()
+    pub(super) fn known(&self, asked: Asked<'_>, tenant: &TenantId) -> Option<Batch> {
+        self.of(asked, tenant).cloned()
+    }
+
+    fn of(&self, (plugin, role): Asked<'_>, tenant: &TenantId) -> Option<&Batch> {
+        self.good.get(tenant)?.get(plugin.name())?.get(&role)
     }
 
     /// An alert of the tenant was put aside.

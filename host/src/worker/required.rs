@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use donjon_core::batch::Batch;
-use donjon_runtime::{PluginCalls, Role};
+use donjon_runtime::Role;
 
-use super::probes::{POISON_OFTEN, empty_alert};
+use super::probes::{Asked, POISON_OFTEN, empty_alert};
 use super::stages::{Interrupted, Stage};
 use super::{WorkerError, WorkerParts};
 use crate::line::{Policy, failing_text, missing_text};
@@ -61,10 +61,11 @@ impl Stage<'_> {
     /// batch then begins anew, so that it sees one set (I9). The journal fills up to its limit meanwhile.
     pub(super) fn until_it_works<T>(
         &mut self,
-        plugin: &dyn PluginCalls,
+        asked: Asked<'_>,
         generation: u64,
         mut call: impl FnMut(&mut Self) -> Attempt<T>,
     ) -> Result<Attempt<T>, Interrupted> {
+        let (plugin, _) = asked;
         let required = self.line.policy(plugin) == Policy::Required;
         plugin.set_required(required);
         let (mut attempts, mut proved, mut pause) = (0, 0, FIRST_PAUSE);
@@ -79,13 +80,13 @@ impl Stage<'_> {
             }
             if attempt.failed == 0 {
                 if let Some(alert) = attempt.first_alert.take() {
-                    self.probes.remember(plugin.name(), alert);
+                    self.probes.remember(asked, alert);
                 }
                 self.line.release();
                 return Ok(attempt);
             }
             attempts += 1;
-            let proof = self.proof(plugin, &attempt);
+            let proof = self.proof(asked, &attempt);
             proved = if proof == Proof::Judges { proved + 1 } else { 0 };
             let poisons_often = self.probes.poisons_often(self.tenant, self.now);
             let is_poison = match proof {
@@ -128,20 +129,20 @@ impl Stage<'_> {
 
     /// Whether a plugin that failed works all the same: it judged others in the same call, or it is asked about an alert of
     /// the tenant that it judged before, or about an empty one. What it answers is not used.
-    fn proof<T>(&self, plugin: &dyn PluginCalls, attempt: &Attempt<T>) -> Proof {
+    fn proof<T>(&self, asked: Asked<'_>, attempt: &Attempt<T>) -> Proof {
         if attempt.failed < attempt.alerts {
             return Proof::Judges;
         }
         let (batch, proof) = match &attempt.first_alert {
-            None => (self.probes.known(plugin.name(), self.tenant), Proof::Judges),
+            None => (self.probes.known(asked, self.tenant), Proof::Judges),
             Some(like) => (Some(empty_alert(like)), Proof::AnswersEmpty),
         };
         let Some(batch) = batch else {
             return Proof::None;
         };
-        let failed = match plugin.role() {
-            Role::Correlator => plugin.correlate(batch).failed,
-            _ => plugin.enrich(batch).failed,
+        let failed = match asked {
+            (plugin, Role::Correlator) => plugin.correlate(batch).failed,
+            (plugin, _) => plugin.enrich(batch).failed,
         };
         if failed.is_empty() { proof } else { Proof::None }
     }

@@ -65,7 +65,7 @@ pub struct InForce {
 impl InForce {
     fn new(plugin: &dyn PluginCalls, configured: &Configured, book: &Arc<RuleBook>) -> InForce {
         let taken = configured.reports.iter().filter(|report| report.outcome.is_ok());
-        let fields = matches!(plugin.description().wants, Wants::Fields(_));
+        let fields = matches!(plugin.description().wants_to_correlate, Wants::Fields(_));
         InForce {
             version: configured.version,
             columns: fields.then(|| Arc::clone(&configured.columns)),
@@ -185,7 +185,7 @@ impl TenantRules {
 
     /// For a plugin that takes no rules: its policies are all it may speak of.
     fn without_rules(&self, plugin: &dyn PluginCalls) -> Arc<InForce> {
-        let columns = match &plugin.description().wants {
+        let columns = match &plugin.description().wants_to_correlate {
             Wants::Fields(fields) => Some(Arc::new(fields.iter().map(|name| Column::new(name)).collect())),
             Wants::Documents => None,
         };

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use donjon_core::batch::{AcceptedRule, Batch, Diagnostic};
 use donjon_core::{Seq, Timestamp};
 use donjon_runtime::{
-    CallError, CorrelateOutcome, Description, EnrichOutcome, PluginCounters, PluginSet, Policy, Role,
+    CallError, CorrelateOutcome, Description, EnrichOutcome, PluginCounters, PluginSet, Policy, Role, Roles,
 };
 use serde_json::json;
 
@@ -35,7 +35,8 @@ fn scripted(hash: &'static str, policies: &[(&str, &str)]) -> Scripted {
             name: "p".to_owned(),
             version: "1".to_owned(),
             about: String::new(),
-            wants: Wants::Fields(Vec::new()),
+            wants_to_correlate: Wants::Fields(Vec::new()),
+            wants_to_enrich: Wants::Fields(Vec::new()),
             takes_rules: true,
             policies: policies.iter().map(policy).collect(),
         },
@@ -55,8 +56,8 @@ impl PluginCalls for Scripted {
     fn hash(&self) -> &str {
         self.hash
     }
-    fn role(&self) -> Role {
-        Role::Correlator
+    fn roles(&self) -> Roles {
+        Role::Correlator.into()
     }
     fn description(&self) -> &Description {
         &self.description
@@ -72,7 +73,7 @@ impl PluginCalls for Scripted {
         if self.refuses.lock().unwrap().contains(&version) {
             return Err(CallError::Role {
                 expected: "friend",
-                found: "foe",
+                found: "foe".to_owned(),
             });
         }
         let report = |rule: &RuleSpec| RuleReport {

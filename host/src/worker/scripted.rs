@@ -7,6 +7,7 @@ use donjon_core::TenantId;
 use donjon_core::batch::{Batch, Cell, RuleReport, RuleSpec, Wants};
 use donjon_runtime::{
     CallError, Configured, CorrelateOutcome, Description, EnrichOutcome, PluginCalls, PluginCounters, Policy, Role,
+    Roles,
 };
 
 type Correlate = dyn Fn(Batch) -> CorrelateOutcome + Send + Sync;
@@ -29,10 +30,11 @@ pub(super) fn fingerprints(batch: &Batch) -> impl Iterator<Item = &str> {
     (0..batch.len()).map(|alert| fingerprint_of(batch, alert))
 }
 
-/// What it does when it is called.
-enum Script {
-    Correlates(Box<Correlate>),
-    Enriches(Box<Enrich>),
+/// What it does when it is called; it has the roles that are scripted.
+#[derive(Default)]
+struct Script {
+    correlate: Option<Box<Correlate>>,
+    enrich: Option<Box<Enrich>>,
 }
 
 pub(super) struct Scripted {
@@ -48,11 +50,24 @@ impl Scripted {
         name: &str,
         correlate: impl Fn(Batch) -> CorrelateOutcome + Send + Sync + 'static,
     ) -> Scripted {
-        Scripted::new(name, Script::Correlates(Box::new(correlate)))
+        let correlate: Box<Correlate> = Box::new(correlate);
+        Scripted::new(
+            name,
+            Script {
+                correlate: Some(correlate),
+                enrich: None,
+            },
+        )
     }
 
     pub(super) fn enricher(name: &str, enrich: impl Fn(Batch) -> EnrichOutcome + Send + Sync + 'static) -> Scripted {
-        Scripted::new(name, Script::Enriches(Box::new(enrich)))
+        Scripted::new(name, Script::default()).enriches(enrich)
+    }
+
+    /// It is an enricher, too.
+    pub(super) fn enriches(mut self, enrich: impl Fn(Batch) -> EnrichOutcome + Send + Sync + 'static) -> Scripted {
+        self.script.enrich = Some(Box::new(enrich));
+        self
     }
 
     fn new(name: &str, script: Script) -> Scripted {
@@ -61,7 +76,8 @@ impl Scripted {
                 name: name.to_owned(),
                 version: "1".to_owned(),
                 about: String::new(),
-                wants: Wants::Fields(vec![FINGERPRINT.to_owned()]),
+                wants_to_correlate: Wants::Fields(vec![FINGERPRINT.to_owned()]),
+                wants_to_enrich: Wants::Fields(vec![FINGERPRINT.to_owned()]),
                 takes_rules: false,
                 policies: Vec::new(),
             },
@@ -73,7 +89,15 @@ impl Scripted {
 
     /// It gets this attribute of alerts.
     pub(super) fn wants(mut self, field: &str) -> Scripted {
-        self.description.wants = Wants::Fields(vec![field.to_owned()]);
+        let wants = Wants::Fields(vec![field.to_owned()]);
+        self.description.wants_to_correlate = wants.clone();
+        self.description.wants_to_enrich = wants;
+        self
+    }
+
+    /// It gets this attribute of alerts when it enriches.
+    pub(super) fn wants_to_enrich(mut self, field: &str) -> Scripted {
+        self.description.wants_to_enrich = Wants::Fields(vec![field.to_owned()]);
         self
     }
 
@@ -105,11 +129,11 @@ impl PluginCalls for Scripted {
     fn hash(&self) -> &str {
         "1"
     }
-    fn role(&self) -> Role {
-        match self.script {
-            Script::Correlates(_) => Role::Correlator,
-            Script::Enriches(_) => Role::Enricher,
-        }
+    fn roles(&self) -> Roles {
+        let correlates = self.script.correlate.iter().map(|_| Role::Correlator);
+        correlates
+            .chain(self.script.enrich.iter().map(|_| Role::Enricher))
+            .collect()
     }
     fn description(&self) -> &Description {
         &self.description
@@ -123,20 +147,16 @@ impl PluginCalls for Scripted {
     fn prepare(&self, _: &TenantId, _: &[RuleSpec]) -> Result<Arc<[RuleReport]>, CallError> {
         unreachable!("it takes no rules")
     }
-    fn slice_alerts(&self) -> usize {
+    fn slice_alerts(&self, _: Role) -> usize {
         self.slice_alerts
     }
     fn correlate(&self, batch: Batch) -> CorrelateOutcome {
-        match &self.script {
-            Script::Correlates(correlate) => correlate(batch),
-            Script::Enriches(_) => unreachable!("no correlator"),
-        }
+        let correlate = self.script.correlate.as_ref();
+        correlate.unwrap_or_else(|| unreachable!("no correlator"))(batch)
     }
     fn enrich(&self, batch: Batch) -> EnrichOutcome {
-        match &self.script {
-            Script::Enriches(enrich) => enrich(batch),
-            Script::Correlates(_) => unreachable!("no enricher"),
-        }
+        let enrich = self.script.enrich.as_ref();
+        enrich.unwrap_or_else(|| unreachable!("no enricher"))(batch)
     }
     fn add_dropped(&self, _: &'static str, count: u64) {
         self.dropped.fetch_add(count, Ordering::SeqCst);

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handed::{Handed, hand};
 use super::pieces::Load;
-use super::probes::Probes;
+use super::probes::{Asked, Probes};
 use super::required::Attempt;
 use super::rule_sets::{InForce, Plan, TenantRules};
 use super::slices::{self, Slices};
@@ -188,11 +188,12 @@ impl Stage<'_> {
     ) -> Result<Vec<(KvSpace, KvWrite)>, Interrupted> {
         let mut kv_writes = Vec::new();
         for plugin in of_role(plugins, Role::Enricher) {
-            let columns = wanted_columns(plugin.as_ref());
+            let columns = wanted_columns(&plugin.description().wants_to_enrich);
             let mut slices = Slices::new(events);
-            while let Some(slice) = slices.next(plugin.slice_alerts()) {
-                let attempt = self.until_it_works(plugin.as_ref(), plugins.generation, |stage| {
-                    let (handed, first_alert) = stage.handed(plugin.as_ref(), slice, columns.as_deref());
+            while let Some(slice) = slices.next(plugin.slice_alerts(Role::Enricher)) {
+                let attempt = self.until_it_works((plugin.as_ref(), Role::Enricher), plugins.generation, |stage| {
+                    let (handed, first_alert) =
+                        stage.handed((plugin.as_ref(), Role::Enricher), slice, columns.as_deref());
                     let (alerts, over) = (handed.batch.len(), handed.over);
                     let outcome = plugin.enrich(handed.batch);
                     let (failed, why) = failed_of(&outcome.failed);
@@ -244,11 +245,12 @@ impl Stage<'_> {
             }
             let mut first = 0;
             let mut slices = Slices::new(events);
-            while let Some(slice) = slices.next(plugin.slice_alerts()) {
-                let attempt = self.until_it_works(plugin.as_ref(), plugins.generation, |stage| {
-                    let plan = rules.plan(plugin.as_ref(), stage.tenant, stage.line);
-                    stage.correlate_once(plugin.as_ref(), slice, plan)
-                })?;
+            while let Some(slice) = slices.next(plugin.slice_alerts(Role::Correlator)) {
+                let attempt =
+                    self.until_it_works((plugin.as_ref(), Role::Correlator), plugins.generation, |stage| {
+                        let plan = rules.plan(plugin.as_ref(), stage.tenant, stage.line);
+                        stage.correlate_once(plugin.as_ref(), slice, plan)
+                    })?;
                 let (alerts, (plan, outcome)) = (attempt.alerts, attempt.outcome);
                 let slice = slice.get_mut(..alerts).unwrap_or_default();
                 self.note_failed(plugin.as_ref(), slice, &attempt.over);
@@ -303,7 +305,7 @@ impl Stage<'_> {
         match plan {
             Ok(plan) => {
                 let columns = plan.in_force.columns.as_ref().map(|columns| columns.as_slice());
-                let (handed, first_alert) = self.handed(plugin, slice, columns);
+                let (handed, first_alert) = self.handed((plugin, Role::Correlator), slice, columns);
                 let (alerts, over) = (handed.batch.len(), handed.over);
                 let outcome = plugin.correlate(handed.batch);
                 let (failed, why) = failed_of(&outcome.failed);
@@ -340,14 +342,9 @@ impl Stage<'_> {
     }
 
     /// What a plugin is handed of a slice, and the first alert of it where none like it is known to be judged.
-    fn handed(
-        &self,
-        plugin: &dyn PluginCalls,
-        slice: &[&mut Pending],
-        columns: Option<&[Column]>,
-    ) -> (Handed, Option<Batch>) {
+    fn handed(&self, asked: Asked<'_>, slice: &[&mut Pending], columns: Option<&[Column]>) -> (Handed, Option<Batch>) {
         let handed = hand(self.tenant, slice, columns);
-        let is_wanted = self.line.policy(plugin) == Policy::Required && self.probes.wants(plugin.name(), &handed.batch);
+        let is_wanted = self.line.policy(asked.0) == Policy::Required && self.probes.wants(asked, &handed.batch);
         let first = is_wanted.then(|| handed.batch.slice(0..1));
         (handed, first)
     }
@@ -410,11 +407,14 @@ fn failed_of(failed: &[(usize, String)]) -> (usize, String) {
 }
 
 fn of_role(plugins: &PluginSet, role: Role) -> impl Iterator<Item = &Arc<dyn PluginCalls>> {
-    plugins.plugins.iter().filter(move |plugin| plugin.role() == role)
+    plugins
+        .plugins
+        .iter()
+        .filter(move |plugin| plugin.roles().contains(role))
 }
 
-fn wanted_columns(plugin: &dyn PluginCalls) -> Option<Vec<Column>> {
-    match &plugin.description().wants {
+fn wanted_columns(wants: &Wants) -> Option<Vec<Column>> {
+    match wants {
         Wants::Fields(fields) => Some(fields.iter().map(|name| Column::new(name)).collect()),
         Wants::Documents => None,
     }
@@ -443,3 +443,7 @@ pub fn note_rule_failures<'a, V: StateView>(
     }
     Ok(noted)
 }
+
+#[cfg(test)]
+#[path = "roles_tests.rs"]
+mod tests;

@@ -71,7 +71,7 @@ fn what_a_file_is_can_be_told_without_a_compiler() {
     let bytes = correlator();
     let examined = examine(&bytes, 1 << 20).unwrap();
     assert_eq!(
-        (examined.role.as_str(), examined.api_version.as_str()),
+        (examined.roles.to_string().as_str(), examined.api_version.as_str()),
         ("correlator", "0.2.0")
     );
     assert_eq!(examined.imports, ["donjon:host/log@0.2.0", "donjon:host/kv@0.2.0"]);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use donjon_core::batch::{BatchBuilder, Cell, Change, KvValue, KvWrite};
 use donjon_core::{RuleId, Seq, TenantId, Timestamp};
-use donjon_runtime::{CallError, CorrelateOutcome, Limits, Plugin, PluginCalls as _};
+use donjon_runtime::{CallError, CorrelateOutcome, Limits, Plugin, PluginCalls as _, Role};
 
 use crate::guests::{self, ENRICHER, Memory, batch, batch_of, correlator, module, quick, rule, runtime};
 
@@ -450,14 +450,18 @@ async fn a_looping_plugin_that_may_be_missed_is_left_alone_after_the_first_secon
 #[tokio::test(flavor = "multi_thread")]
 async fn slices_grow_with_what_calls_have_cost_and_shrink_after_a_time_out() {
     let plugin = started(quick()).await;
-    assert_eq!(plugin.slice_alerts(), 32);
+    assert_eq!(plugin.slice_alerts(Role::Correlator), 32);
     for _ in 0..8 {
-        let alerts = vec!["a"; plugin.slice_alerts()];
+        let alerts = vec!["a"; plugin.slice_alerts(Role::Correlator)];
         assert!(failed(&plugin.correlate(batch(&alerts)).await).is_empty());
     }
-    let grown = plugin.slice_alerts();
+    let grown = plugin.slice_alerts(Role::Correlator);
     assert!(grown > 32, "{grown}");
     let outcome = plugin.correlate(batch(&["l", "a"])).await;
     assert_eq!(failed(&outcome), [0]);
-    assert!(plugin.slice_alerts() < 4, "{}", plugin.slice_alerts());
+    assert!(
+        plugin.slice_alerts(Role::Correlator) < 4,
+        "{}",
+        plugin.slice_alerts(Role::Correlator)
+    );
 }

@@ -83,24 +83,30 @@ async fn started_plugins_tell_what_they_are() {
     let bytes = correlator();
     let plugin = guests::start(&runtime, &bytes).await.unwrap();
     assert_eq!(
-        (plugin.name(), plugin.version(), plugin.role()),
-        ("guest", "1.2.3", Role::Correlator)
+        (plugin.name(), plugin.version(), plugin.roles()),
+        ("guest", "1.2.3", Role::Correlator.into())
     );
     assert_eq!(
         (plugin.hash(), plugin.api_version()),
         (hash_of(&bytes).as_str(), "0.2.0")
     );
     assert_eq!(plugin.imports(), ["donjon:host/log@0.2.0", "donjon:host/kv@0.2.0"]);
-    assert_eq!(plugin.wants(), &Wants::Fields(vec!["severity".to_owned()]));
+    assert_eq!(
+        plugin.description().wants_to_correlate,
+        Wants::Fields(vec!["severity".to_owned()])
+    );
     assert!(plugin.takes_rules() && plugin.unused_grants().is_empty());
 
     let enricher = guests::start(&runtime, &module(ENRICHER, "enricher")).await.unwrap();
-    assert_eq!((enricher.role(), enricher.wants()), (Role::Enricher, &Wants::Documents));
+    assert_eq!(
+        (enricher.roles(), &enricher.description().wants_to_enrich),
+        (Role::Enricher.into(), &Wants::Documents)
+    );
     assert_eq!(enricher.unused_grants(), ["kv"]);
     let exporter = guests::start(&runtime, &module(EXPORTER, "exporter")).await.unwrap();
     assert_eq!(
-        (exporter.role(), exporter.description().name.as_str()),
-        (Role::Exporter, "test exporter")
+        (exporter.roles(), exporter.description().name.as_str()),
+        (Role::Exporter.into(), "test exporter")
     );
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use donjon_core::TenantId;
+use donjon_runtime::Role;
 
 use super::super::PluginOptions;
 use super::super::directory::Watching;
@@ -24,7 +25,7 @@ pub struct Text(pub String);
 impl Unit for Text {
     fn facts(&self) -> Facts {
         Facts {
-            role: "correlator",
+            roles: Role::Correlator.into(),
             version: self.0.clone(),
             hash: format!("hash of {}", self.0),
             imports: Vec::new(),

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use donjon_runtime::Role;
+
 use super::super::directory::Watching;
 use super::super::options::{PluginChange, PluginOptions};
 use super::super::status::PluginState;
@@ -33,8 +35,8 @@ async fn the_first_look_is_over_once_every_file_is_decided() {
         (Some("one"), Some("hash of one"))
     );
     assert_eq!(
-        (a.role, a.calls, a.failures, a.grants.clone()),
-        (Some("correlator"), 3, 1, vec!["kv".to_owned()])
+        (a.roles, a.calls, a.failures, a.grants.clone()),
+        (Role::Correlator.into(), 3, 1, vec!["kv".to_owned()])
     );
     assert!(a.loaded_at_ms.is_some() && a.last_error.as_ref().unwrap().message == "a call failed");
 
