@@ -32,6 +32,7 @@ mod rule_changes;
 mod rule_conditions;
 mod rules_in_force;
 mod scenarios;
+mod several_roles;
 mod stopping;
 mod tenants;
 mod tidy;
