@@ -8,6 +8,7 @@ mod command_line;
 mod compatibility;
 mod connections;
 mod crash;
+mod crooked_answers;
 mod described_interface;
 mod door;
 mod event_stream;
