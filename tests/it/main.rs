@@ -1,5 +1,6 @@
 //! The integration tests, one binary. Each module promises something a user relies on, and tries it on the built server.
 
+mod apart;
 mod bounded_reads;
 mod browsers;
 mod caps;
