@@ -7,6 +7,7 @@ use crate::bindings::plugin::donjon::host;
 use crate::compiled::is_spoken;
 use crate::errors::LoadError;
 use crate::host::StoreData;
+use crate::wasi;
 
 const HOST_PACKAGE: &str = "donjon:host/";
 
@@ -75,6 +76,7 @@ impl Plan {
         let (mut linked, mut unknown, mut denied) = (Vec::new(), Vec::new(), Vec::new());
         for interface in imports {
             match Capability::of_import(interface) {
+                None if wasi::is_linked(interface) => {}
                 None => unknown.push(interface.clone()),
                 Some(capability) if linked.contains(&capability) => {}
                 Some(capability) if capability.is_granted(grants) => linked.push(capability),
@@ -137,16 +139,20 @@ mod tests {
     #[test]
     fn everything_that_is_not_available_is_named_at_once_with_the_way_out() {
         let wanted = [
-            "wasi:io/poll@0.2.9",
+            "wasi:io/poll@0.3.0",
             "donjon:host/log@0.2.0",
-            "wasi:cli/environment@0.2.9",
+            "wasi:clocks/wall-clock@0.2.9",
+            "wasi:cli/environment@0.3.0",
         ];
         let text = plan(&wanted, &[]).unwrap_err().to_string();
         assert!(
-            text.ends_with("wasi:io/poll@0.2.9, wasi:cli/environment@0.2.9"),
+            text.ends_with("wasi:io/poll@0.3.0, wasi:cli/environment@0.3.0"),
             "{text}"
         );
-        assert!(text.contains("--stub-wasi") && !text.contains("log@"), "{text}");
+        assert!(
+            text.contains("of WASI only 0.2") && !text.contains("log@") && !text.contains("clocks"),
+            "{text}"
+        );
         let text = plan(&["donjon:host/history@0.2.0"], &["history"])
             .unwrap_err()
             .to_string();
@@ -158,7 +164,7 @@ mod tests {
         for interface in [
             "donjon:host/topology@0.2.0",
             "donjon:host/kv@0.3.0",
-            "wasi:cli/environment@0.2.3",
+            "wasi:cli/environment@0.3.0",
             "kv",
         ] {
             let text = plan(&[interface], &["topology", "kv"]).unwrap_err().to_string();

@@ -167,7 +167,7 @@ fn quoted(grants: &[&str]) -> String {
 fn way_out(interfaces: &[String]) -> &'static str {
     match interfaces.iter().any(|name| name.starts_with("wasi:")) {
         true => {
-            "; there is no WASI here: build without it (Rust: `donjon plugin build`, componentize-py: `--stub-wasi`, jco: `--backend-qjs-stub-wasi`), and take the time from the alerts"
+            "; of WASI only 0.2 is here: take the newest componentize-py or jco 1.35, or build without it (Rust: `donjon plugin build`)"
         }
         false => "; no grant helps, import only what the plugin uses",
     }

@@ -205,6 +205,7 @@ pub(crate) fn arm(store: &mut Store<StoreData>, budget: Budget) {
     data.guard.budget = budget;
     data.guard.denied = None;
     data.last_error_line = None;
+    data.wasi.forget_errors();
     store.set_epoch_deadline(1);
 }
 
@@ -245,13 +246,13 @@ pub(crate) fn explain(data: &StoreData, broken: Option<wasmtime::Error>) -> Call
     }
 }
 
-/// The cause, what the plugin logged last as an error (mostly its panic message), and where it was.
+/// The cause, what the plugin wrote or logged last as an error (mostly a traceback or a panic message), and where it was.
 fn trap_text(data: &StoreData, error: &wasmtime::Error) -> String {
     let mut text = match error.downcast_ref::<wasmtime::Trap>() {
         Some(trap) => trap.to_string(),
         None => error.root_cause().to_string(),
     };
-    if let Some(line) = &data.last_error_line {
+    if let Some(line) = data.wasi.error_text().or_else(|| data.last_error_line.clone()) {
         text = format!("{text}; it had logged: {line}");
     }
     let frames = frames(error);

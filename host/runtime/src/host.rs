@@ -13,6 +13,7 @@ use crate::bindings::plugin::donjon::types::types::Error;
 use crate::guard::Guard;
 use crate::kv::{KvBuffer, KvError};
 use crate::log_gate::LogGate;
+use crate::wasi::WasiState;
 
 /// Looks up a dotted path in a plugin's configuration and answers the value as JSON text.
 pub type ConfigLookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -50,6 +51,7 @@ pub(crate) struct StoreData {
     pub(crate) kv: KvBuffer,
     pub(crate) config: PluginConfig,
     pub(crate) log: Arc<LogGate>,
+    pub(crate) wasi: WasiState,
     /// The newest line of the running call that was logged as an error.
     pub(crate) last_error_line: Option<String>,
 }

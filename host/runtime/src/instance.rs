@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use donjon_core::{TenantId, Timestamp};
+use donjon_core::TenantId;
 use wasmtime::Store;
 use wasmtime::component::{InstancePre, Linker};
 
@@ -23,6 +23,7 @@ use crate::log_gate::LogGate;
 use crate::roles::{Role, Roles};
 use crate::ticker::Ticker;
 use crate::total_memory::TotalMemory;
+use crate::wasi::{self, CallOrigin, WasiState};
 
 /// Everything that is needed to make one more instance of a plugin.
 pub(crate) struct Blueprint {
@@ -72,6 +73,7 @@ impl Blueprint {
         let misfit = |e: wasmtime::Error| LoadError::Contract(short(&format!("{e:#}")));
         let mut linker: Linker<StoreData> = Linker::new(compiled.component.engine());
         plan.link(&mut linker)?;
+        wasi::link(&mut linker, &compiled.component).map_err(misfit)?;
         let linked = linker.instantiate_pre(&compiled.component).map_err(misfit)?;
         let lifecycle = PluginIndices::new(&linked).map_err(misfit)?;
         let has = |role| compiled.roles.contains(role);
@@ -114,12 +116,18 @@ impl Blueprint {
     }
 
     /// A new instance for a tenant, on which nothing has been called.
-    pub(crate) async fn instantiate(&self, _tenant: &TenantId) -> Result<Instance, CallError> {
+    pub(crate) async fn instantiate(&self, tenant: &TenantId) -> Result<Instance, CallError> {
         let data = StoreData {
             guard: Guard::new(&self.limits, &self.total_memory),
             kv: KvBuffer::new(Arc::clone(&self.name), Arc::clone(&self.kv), Arc::clone(&self.limits)),
             config: self.config.clone(),
             log: Arc::clone(&self.log),
+            wasi: WasiState::new(
+                Arc::clone(&self.name),
+                tenant.clone(),
+                Arc::clone(&self.log),
+                self.limits.log_line_bytes,
+            ),
             last_error_line: None,
         };
         let mut store = guard::guarded_store(self.linked.engine(), data, self.limits.answer_bytes);
@@ -306,14 +314,18 @@ impl Instance {
         self.settle(said)
     }
 
-    /// Before a call with alerts of its tenant, the first of which was accepted at this time.
-    pub(crate) fn open_batch(&mut self, tenant: &TenantId, first: Timestamp, writes: BatchWrites) {
-        self.store.data_mut().kv.begin(tenant, first, writes);
+    /// Before a call with alerts of its tenant, with the first of them.
+    pub(crate) fn open_batch(&mut self, tenant: &TenantId, first: CallOrigin, writes: BatchWrites) {
+        let data = self.store.data_mut();
+        data.kv.begin(tenant, first.accepted, writes);
+        data.wasi.begin_alerts(first);
     }
 
     /// After it: what the batch has written so far, and whether the call wanted to write more than a batch may.
     pub(crate) fn close_batch(&mut self, succeeded: bool) -> (BatchWrites, bool) {
-        self.store.data_mut().kv.end(succeeded)
+        let data = self.store.data_mut();
+        data.wasi.end_alerts();
+        data.kv.end(succeeded)
     }
 
     fn settle<R>(&self, said: Answered<R>) -> Result<R, CallError> {

@@ -40,6 +40,7 @@ mod session;
 mod spare;
 mod ticker;
 mod total_memory;
+mod wasi;
 
 pub use calls::PluginCalls;
 pub use capabilities::served_capabilities;

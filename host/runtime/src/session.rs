@@ -22,6 +22,7 @@ use crate::pace::Pace;
 use crate::roles::Role;
 use crate::running::Running;
 use crate::spare::RestartPatience;
+use crate::wasi::CallOrigin;
 
 /// The call of a role that judges batches.
 pub(crate) trait RoleCall {
@@ -113,7 +114,10 @@ impl<'a, R: RoleCall> Session<'a, R> {
             policies: self.policies,
             limits: self.blueprint.limits(),
         };
-        let first = Timestamp(asked.batch.accepted.first().copied().unwrap_or(0));
+        let first = CallOrigin {
+            seq: asked.batch.seqs.first().copied().unwrap_or(0),
+            accepted: Timestamp(asked.batch.accepted.first().copied().unwrap_or(0)),
+        };
         instance.open_batch(&tenant, first, std::mem::take(&mut self.writes));
         let begun = Instant::now();
         let said = R::run(instance, asked, Budget::judge(self.blueprint.limits())).await;

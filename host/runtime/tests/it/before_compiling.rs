@@ -27,17 +27,18 @@ fn imports_are_checked_before_anything_is_compiled_and_all_are_named() {
     })
     .unwrap();
     let wasi = with_imports(&[
-        "wasi:io/poll@0.2.9",
+        "wasi:io/poll@0.3.0",
         "donjon:host/log@0.2.0",
-        "wasi:cli/environment@0.2.9",
+        "wasi:clocks/wall-clock@0.2.9",
+        "wasi:cli/environment@0.3.0",
     ]);
     let error = runtime.compile_granted("python", &[], &wasi).unwrap_err();
     let text = error.to_string();
     assert!(
-        text.ends_with("wasi:io/poll@0.2.9, wasi:cli/environment@0.2.9"),
+        text.ends_with("wasi:io/poll@0.3.0, wasi:cli/environment@0.3.0"),
         "{text}"
     );
-    assert!(text.contains("--stub-wasi") && error.is_about_the_file(), "{text}");
+    assert!(text.contains("of WASI only 0.2") && error.is_about_the_file(), "{text}");
 
     let error = runtime.compile_granted("guest", &[], &correlator()).unwrap_err();
     assert!(

@@ -127,7 +127,7 @@ async fn a_missing_grant_names_the_interface_and_the_key() {
 async fn interfaces_that_this_version_lacks_are_named() {
     let runtime = runtime(quick());
     let exports = ["donjon:plugin/lifecycle@0.2.0", "donjon:plugin/correlation@0.2.0"];
-    for import in ["wasi:cli/environment@0.2.3", "donjon:host/topology@0.2.0"] {
+    for import in ["wasi:cli/environment@0.3.0", "donjon:host/topology@0.2.0"] {
         let text = guests::start(&runtime, &component(&exports, Some(import)))
             .await
             .err()
