@@ -8,7 +8,7 @@
 
 mod before_compiling;
 mod calls;
-mod foreign;
 mod guests;
 mod loading;
 mod memory;
+mod wasi;

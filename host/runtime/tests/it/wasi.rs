@@ -11,7 +11,7 @@ use donjon_runtime::{EnrichOutcome, Plugin, Runtime};
 
 use crate::guests::{self, ENRICHER, module_of, quick, runtime};
 
-const ASKING: &str = include_str!("foreign.wat");
+const ASKING: &str = include_str!("wasi.wat");
 const PACKAGES: [(&str, &str); 6] = [
     (
         "io",
