@@ -52,7 +52,7 @@ pub struct Limits {
     pub call_cpu: Duration,
     /// Time a call may take, waiting included. 5 s.
     pub call_wall: Duration,
-    /// Time each step of a start (instantiate, describe, init, restore) and a snapshot may compute. 5 s.
+    /// Time each step of a start (instantiate, describe, init, what its role asks) may compute. 5 s.
     pub start_cpu: Duration,
     /// Time each of these may take. 10 s.
     pub start_wall: Duration,

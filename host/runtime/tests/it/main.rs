@@ -11,4 +11,5 @@ mod calls;
 mod guests;
 mod loading;
 mod memory;
+mod told_limits;
 mod wasi;

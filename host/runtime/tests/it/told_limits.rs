@@ -1,0 +1,98 @@
+//! The limits that the contract tells authors are those that the host keeps.
+
+use std::path::Path;
+
+use donjon_core::limits::{MAX_BRANCHES, MAX_GROUP_PATHS, MAX_PATH_KEYS, MAX_VALUE_DEPTH};
+use donjon_runtime::Limits;
+
+/// A file of the contract as one line of text.
+fn told(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit").join(file);
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(|line| line.trim_start_matches([' ', '/']));
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_contract_tells_the_limits_that_the_host_keeps() {
+    let limits = Limits::default();
+    let (plugin, types, host) = (
+        told("plugin.wit"),
+        told("deps/types/types.wit"),
+        told("deps/host/host.wit"),
+    );
+    let expected = [
+        (
+            &plugin,
+            format!(
+                "first {} verdicts and the first {} failures count",
+                limits.verdicts_per_alert, limits.rule_failures_per_alert
+            ),
+        ),
+        (
+            &plugin,
+            format!(
+                "at most {MAX_GROUP_PATHS} values of at most {} bytes, a verdict names at most {} branches",
+                limits.group_value_bytes, limits.indexes_per_verdict
+            ),
+        ),
+        (&plugin, format!("an answer has at most {} bytes", limits.answer_bytes)),
+        (
+            &plugin,
+            format!(
+                "At most {} of them; a text of one has at most {} bytes, and there are at most {MAX_BRANCHES} branches",
+                limits.policies, limits.text_bytes
+            ),
+        ),
+        (&plugin, format!("the first {} count", limits.changes_per_alert)),
+        (
+            &plugin,
+            format!(
+                "at most {} bytes and {MAX_PATH_KEYS} keys, a value at most {} bytes and {MAX_VALUE_DEPTH} levels",
+                limits.path_bytes, limits.text_bytes
+            ),
+        ),
+        (
+            &types,
+            format!(
+                "at most {} of at most {} bytes and {MAX_PATH_KEYS} keys",
+                limits.columns, limits.path_bytes
+            ),
+        ),
+        (
+            &host,
+            format!(
+                "key has at most {} bytes, a value {};",
+                limits.kv_key_bytes, limits.kv_value_bytes
+            ),
+        ),
+        (
+            &host,
+            format!("at most {} and {} bytes", limits.kv_space_keys, limits.kv_space_bytes),
+        ),
+        (
+            &host,
+            format!(
+                "at most {} keys and {} bytes",
+                limits.kv_writes_per_batch, limits.kv_write_bytes_per_batch
+            ),
+        ),
+        (
+            &host,
+            format!(
+                "at most {} entries and {} bytes",
+                limits.kv_scan_entries, limits.kv_scan_bytes
+            ),
+        ),
+        (
+            &host,
+            format!(
+                "Lines over {} bytes are cut, those over {} a second",
+                limits.log_line_bytes, limits.log_lines_per_second
+            ),
+        ),
+    ];
+    for (text, expected) in expected {
+        assert!(text.contains(&expected), "the contract does not tell: {expected}");
+    }
+}
