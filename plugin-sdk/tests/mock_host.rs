@@ -178,3 +178,28 @@ fn what_has_expired_is_absent_for_the_next_version() {
     assert_eq!(kv::get("k").unwrap(), None);
     assert_eq!(kv::set("k", b"v", None).unwrap(), 1);
 }
+
+#[test]
+fn versions_begin_again_at_the_time_of_the_alert_whether_or_not_the_host_removed_what_expired() {
+    for is_removed in [false, true] {
+        testing::reset();
+        testing::judged_until(0);
+        assert_eq!(kv::set_at("k", b"old", Some(1_000), 0).unwrap(), 1);
+        assert_eq!(
+            kv::set_at("k", b"newer", Some(1_000), 999).unwrap(),
+            2,
+            "it counts until then"
+        );
+        if is_removed {
+            kv::delete("k").unwrap();
+        }
+        assert_eq!(
+            kv::set_at("k", b"new", Some(2_000), 1_000).unwrap(),
+            1,
+            "removed: {is_removed}"
+        );
+        let lost = kv::cas_at("k", None, b"x", None, 1_500).unwrap();
+        assert_eq!(lost.unwrap_err().unwrap().version, 1);
+        assert_eq!(kv::cas_at("k", None, b"x", None, 2_000).unwrap(), Ok(1));
+    }
+}

@@ -35,6 +35,32 @@ pub fn cas(
     backend::kv::cas(key, expected, value, expires)
 }
 
+/// [`set`] for an alert that was accepted at this time: a value that had expired by then counts as absent, so that versions
+/// begin with 1 again whether or not the host has removed it since. For values that expire, this is the one to use.
+pub fn set_at(key: &str, value: &[u8], expires: Option<Timestamp>, accepted: Timestamp) -> Result<u64, Error> {
+    forget_expired(key, accepted)?;
+    set(key, value, expires)
+}
+
+/// [`cas`] for an alert that was accepted at this time: a value that had expired by then counts as absent.
+pub fn cas_at(
+    key: &str,
+    expected: Option<u64>,
+    value: &[u8],
+    expires: Option<Timestamp>,
+    accepted: Timestamp,
+) -> Result<Result<u64, Option<Entry>>, Error> {
+    forget_expired(key, accepted)?;
+    cas(key, expected, value, expires)
+}
+
+fn forget_expired(key: &str, accepted: Timestamp) -> Result<(), Error> {
+    match get(key)?.is_some_and(|entry| !entry.counts_at(accepted)) {
+        true => delete(key),
+        false => Ok(()),
+    }
+}
+
 /// Remove a value; removing what is not there is no error.
 pub fn delete(key: &str) -> Result<(), Error> {
     backend::kv::delete(key)
