@@ -45,8 +45,8 @@ impl Lodger {
         kv::set(KEY, stored.to_string().as_bytes(), None)?;
         let remembered = COUNTED.fetch_add(is_counted, Ordering::Relaxed) + is_counted;
         let path = |of: &str| format!("labels.{}_{of}", self.who);
-        let patch = Patch::new(&alert).set_text(&path("stored"), &stored.to_string());
-        Ok(patch.set_text(&path("remembered"), &remembered.to_string()))
+        let patch = Patch::new(&alert).set_text(path("stored"), &stored.to_string());
+        Ok(patch.set_text(path("remembered"), &remembered.to_string()))
     }
 }
 
