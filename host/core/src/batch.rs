@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::ids::{RuleId, TenantId, Timestamp};
 use crate::limits::cut;
-use crate::naming::JsonText;
-use crate::value::Value;
+use crate::value::{JsonText, Value};
 
 pub use crate::flat_batch::{Batch, BatchBuilder, BatchMark, Cell, Pieces, piece, range};
 

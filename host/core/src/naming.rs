@@ -5,14 +5,10 @@ use crate::incident::PlaceholderValues;
 use crate::limits::{
     MAX_INCIDENT_NAME_BYTES, MAX_NAME_PLACEHOLDERS, MAX_NAME_VALUE_BYTES, MAX_NAME_VALUES, MAX_PATH_KEYS, cut,
 };
-use crate::value::{Object, Value, split_path};
+use crate::value::{JsonText, Object, Value, split_path};
 
 /// What stands for an absent value.
 const ABSENT: &str = "N/A";
-
-/// Prints a list or an object as JSON; given by the border, which knows JSON text. It stops once it has more than so many
-/// bytes: what is cut anyway need not be printed.
-pub type JsonText = fn(&Value, usize) -> String;
 
 /// A parsed naming template.
 #[derive(Clone, Debug, PartialEq, Eq)]

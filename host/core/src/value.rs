@@ -4,6 +4,10 @@ use compact_str::CompactString;
 
 use crate::limits::{MAX_PATH_KEYS, MAX_VALUE_DEPTH};
 
+/// Prints a list or an object as JSON; given by the border, which knows JSON text. It stops once it has more than so many
+/// bytes: what is cut anyway need not be printed.
+pub type JsonText = fn(&Value, usize) -> String;
+
 /// A JSON value. Numbers keep whether they were whole.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {

@@ -4,7 +4,7 @@
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::plugin::donjon::host;
-use crate::compiled::is_spoken;
+use crate::contract_version::is_spoken;
 use crate::errors::LoadError;
 use crate::host::StoreData;
 use crate::wasi;

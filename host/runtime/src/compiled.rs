@@ -8,13 +8,11 @@ use std::fmt;
 use wasmparser::{ComponentExternalKind, Parser, Payload};
 use wasmtime::component::Component;
 
+use crate::contract_version::{API_TEXT, is_spoken};
 use crate::errors::LoadError;
 use crate::intake::{self, short};
 use crate::roles::{Role, Roles};
 
-/// The contract version that this host speaks: `0.2` with any patch.
-const API: (&str, &str) = ("0", "2");
-pub(crate) const API_TEXT: &str = "0.2";
 const PLUGIN_PACKAGE: &str = "donjon:plugin/";
 /// Types only; needs nothing from the host.
 const TYPES_PACKAGE: &str = "donjon:types/";
@@ -154,12 +152,6 @@ fn identify(exports: &[String]) -> Result<(Roles, String), LoadError> {
         true => Err(LoadError::NoRole),
         false => Ok((roles, (*version).to_owned())),
     }
-}
-
-/// Whether this host speaks a version: before 1.0 the first two numbers decide.
-pub(crate) fn is_spoken(version: &str) -> bool {
-    let mut numbers = version.split('.');
-    (numbers.next(), numbers.next()) == (Some(API.0), Some(API.1))
 }
 
 #[cfg(test)]

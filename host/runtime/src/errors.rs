@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::compiled::API_TEXT;
+use crate::contract_version::API_TEXT;
 
 /// The runtime cannot be set up.
 #[derive(Debug, Error)]

@@ -12,6 +12,7 @@ mod capabilities;
 mod columns;
 mod compile_cache;
 mod compiled;
+mod contract_version;
 mod convert;
 mod counters;
 mod errors;

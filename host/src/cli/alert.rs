@@ -84,7 +84,9 @@ pub fn send(
             .as_array()
             .is_some_and(|events| events.iter().any(refused));
     if any {
-        return Err(super::WrongInput("some items were refused; see GET /alerts/event/error".into()).into());
+        return Err(
+            super::wrong_input::WrongInput("some items were refused; see GET /alerts/event/error".into()).into(),
+        );
     }
     Ok(())
 }

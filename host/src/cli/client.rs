@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::Value;
 use ureq::http::StatusCode;
 
-use super::WrongInput;
 use super::output::{at, clean};
+use super::wrong_input::WrongInput;
 
 /// Longest answer that is read: a page ends at `reads.max_answer_bytes` (16 MiB by default) and one item more.
 const MAX_ANSWER_BYTES: u64 = 256 << 20;

@@ -8,6 +8,7 @@ mod incident;
 mod output;
 mod plugin_build;
 mod rule;
+mod wrong_input;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::config::{self, Config};
 use crate::serve;
 use client::{Answered, ClientOptions};
 use output::Output;
+use wrong_input::WrongInput;
 
 /// Correlates alerts into incidents, with rules in WebAssembly components that can be swapped while it runs.
 #[derive(Parser)]
@@ -219,11 +221,6 @@ enum RuleCommand {
         client: ClientOptions,
     },
 }
-
-/// Wrong input or configuration: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct WrongInput(pub String);
 
 /// Runs the command line.
 pub fn run() -> ExitCode {

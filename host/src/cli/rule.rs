@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::WrongInput;
 use super::client::{Answered, ClientOptions, Method, read_input};
 use super::output::{Output, at, clean, print, say};
+use super::wrong_input::WrongInput;
 
 /// Lists rules.
 ///

@@ -3,8 +3,10 @@
 
 use serde::{Serialize, Serializer};
 
-use super::NAMED_INVALID;
 use crate::intake::Applied;
+
+/// Bad items that are named in one answer.
+pub(super) const NAMED_INVALID: usize = 100;
 
 /// What is told about one item.
 pub struct Told {

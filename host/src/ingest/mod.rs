@@ -32,7 +32,7 @@ use crate::http::in_flight::InFlight;
 use crate::intake::{Item, NewAlert};
 use crate::json;
 use crate::telemetry::Stage;
-use answer::Told;
+use answer::{NAMED_INVALID, Told};
 use body::{BodyError, BodyText};
 use providers::{NotUnfolded, Place, Provider, Unfolded};
 
@@ -41,8 +41,6 @@ use providers::{NotUnfolded, Place, Provider, Unfolded};
 const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 /// Most attributes of one alert at the top level; normalising adds some of its own.
 const MAX_ATTRIBUTES: usize = 1000;
-/// Bad items that are named in one answer.
-const NAMED_INVALID: usize = 100;
 /// What one item takes beside its text and its tree: names, digest, reason, its places in lists and in the answer.
 const ITEM_BYTES: u64 = 512;
 /// Bodies with more bytes than this, and compressed ones, are parsed on a thread for blocking work.

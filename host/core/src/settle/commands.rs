@@ -4,26 +4,14 @@ use std::collections::BTreeSet;
 
 use crate::alert::Status;
 use crate::command::{Command, CommandOutcome};
-use crate::ids::{Fingerprint, IncidentId, Seq, TenantId, Timestamp};
+use crate::ids::{Fingerprint, IncidentId, Seq};
 use crate::incident::{IncidentStatus, Member, MemberView, Members, Visibility};
 use crate::outbox::IncidentAction;
 use crate::state::{StateError, StateView};
 use crate::working::Working;
 
+use super::command_meta::CommandMeta;
 use super::{members, resolve_if_asked, rule_commands};
-
-/// Where a command comes from.
-#[derive(Clone, Debug)]
-pub struct CommandMeta {
-    /// Its position in the journal.
-    pub seq: Seq,
-    /// When it was accepted.
-    pub accepted: Timestamp,
-    /// For whom it acts.
-    pub tenant: TenantId,
-    /// Who gave it: the name of the API key.
-    pub actor: String,
-}
 
 /// How far a command is.
 #[derive(Debug)]

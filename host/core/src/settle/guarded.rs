@@ -9,7 +9,7 @@ use crate::limits::{COMMANDS_REMEMBERED_MS, MAX_FORGOTTEN_AT_ONCE, MAX_REMEMBERE
 use crate::state::{ForgottenKey, StateError, StateView};
 use crate::working::Working;
 
-use super::commands::CommandMeta;
+use super::command_meta::CommandMeta;
 
 /// What a guard says before a command is applied.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,9 +11,9 @@ use crate::limits::{
     MAX_COLUMN_NAME_BYTES, MAX_EXPLAINED_VALUE_BYTES, MAX_EXPLAINED_VALUES, MAX_EXPLANATION_BYTES,
     MAX_OPEN_LINKS_PER_ALERT,
 };
-use crate::naming::JsonText;
 use crate::outbox::IncidentAction;
 use crate::state::{StateError, StateView};
+use crate::value::JsonText;
 use crate::working::Working;
 
 use super::{Joining, Judgement};

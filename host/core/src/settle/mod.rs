@@ -4,6 +4,7 @@
 //! so that the outcome does not depend on where batches begin and end. Plugins only propose (I5): every verdict is
 //! checked here against the rule book, and windows, visibility and resolution are decided here alone.
 
+mod command_meta;
 mod commands;
 mod group;
 mod guarded;
@@ -19,7 +20,8 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use commands::{CommandMeta, CommandProgress, Remaining, apply_command, go_on};
+pub use command_meta::CommandMeta;
+pub use commands::{CommandProgress, Remaining, apply_command, go_on};
 pub use guarded::{Guarded, answered_before, judge_guard, remember_outcome};
 
 use crate::admit::Admission;
@@ -29,10 +31,11 @@ use crate::branch_set::BranchSet;
 use crate::enrichment;
 use crate::ids::{GroupKey, IncidentId, RuleId, TenantId, Timestamp};
 use crate::incident::{IncidentStatus, MemberView, Visibility};
-use crate::naming::{JsonText, Template};
+use crate::naming::Template;
 use crate::outbox::IncidentAction;
 use crate::rule::{CreateOn, Rule};
 use crate::state::{StateError, StateView};
+use crate::value::JsonText;
 use crate::working::Working;
 
 /// A rule with what is worked out once: its parsed naming template.

@@ -8,7 +8,7 @@ use crate::rule::{Rule, RuleDraft};
 use crate::state::{StateError, StateView};
 use crate::working::Working;
 
-use super::commands::CommandMeta;
+use super::command_meta::CommandMeta;
 
 /// Stores a rule under an identifier that nobody has, or had.
 pub(super) fn create<V: StateView>(
