@@ -4,6 +4,7 @@ mod apart;
 mod bounded_reads;
 mod browsers;
 mod caps;
+mod circles;
 mod clock_jumps;
 mod command_line;
 mod compatibility;
