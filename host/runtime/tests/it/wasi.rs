@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use donjon_core::batch::{BatchBuilder, Change};
 use donjon_core::{Seq, TenantId, Timestamp};
-use donjon_runtime::{EnrichOutcome, Plugin, Runtime};
+use donjon_runtime::{EnrichOutcome, Plugin, Runtime, served_capabilities};
+use wit_parser::{Resolve, WorldItem};
 
 use crate::guests::{self, ENRICHER, module_of, quick, runtime};
 
@@ -150,6 +151,35 @@ async fn saw(plugin: &Plugin, tenant: &str, seq: u64) -> (u64, u64) {
     let json = set.unwrap();
     let (clock, random) = json.trim_matches('"').split_once(' ').unwrap();
     (clock.parse().unwrap(), random.parse().unwrap())
+}
+
+/// The tools of other languages import the whole of a world.
+#[test]
+fn whole_worlds_of_the_roles_that_serve_ask_for_nothing_that_is_not_there() {
+    let mut resolve = Resolve::default();
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    let (package, _) = resolve.push_dir(wit).unwrap();
+    for (world, allowed) in [
+        ("correlator", served_capabilities()),
+        ("enricher", served_capabilities()),
+        ("small-correlator", vec!["log", "config"]),
+        ("small-enricher", vec!["log", "config"]),
+    ] {
+        let id = resolve.select_world(&[package], Some(world)).unwrap();
+        for import in resolve.worlds[id].imports.values() {
+            let WorldItem::Interface { id, .. } = import else {
+                continue;
+            };
+            let name = resolve.id_of(*id).unwrap();
+            let capability = name
+                .strip_prefix("donjon:host/")
+                .and_then(|name| name.split('@').next());
+            assert!(
+                capability.is_none_or(|name| allowed.contains(&name)),
+                "{world} imports {name}"
+            );
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
