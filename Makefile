@@ -32,6 +32,7 @@ setup-services:
 
 setup-tools:
 	@bash .make/setup-schemathesis.sh
+	@bash .make/setup-languages.sh
 	@bash .make/setup-gates.sh
 
 build: setup-wasm

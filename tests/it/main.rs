@@ -22,6 +22,7 @@ mod idempotency;
 mod journal_damage;
 mod many_patterns;
 mod monitoring;
+mod other_languages;
 mod oversized_commands;
 mod plugin_directory;
 mod reading;

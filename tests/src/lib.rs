@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod files;
+pub mod languages;
 pub mod server;
 pub mod services;
 pub mod workload;

@@ -42,9 +42,14 @@ fn cache() -> Option<PathBuf> {
 
 /// The program that attacks an interface along its description.
 pub fn schemathesis() -> PathBuf {
+    tool("schemathesis-4.32.5")
+}
+
+/// A tool by its name and version.
+pub fn tool(name: &str) -> PathBuf {
     let tools = std::env::var_os("DONJON_TEST_TOOLS_DIR").map(PathBuf::from);
     let tools = tools.or_else(|| Some(cache()?.join("donjon/tools")));
-    tools.unwrap_or_default().join("schemathesis-4.32.5/run")
+    tools.unwrap_or_default().join(name).join("run")
 }
 
 /// A program of the PATH, or of the private directory that `make setup` fills.
