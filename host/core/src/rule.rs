@@ -30,6 +30,12 @@ pub enum ResolveOn {
     Never,
 }
 
+/// The identifier, among rules, of a policy that a plugin brings along: no rule of a person can have it.
+#[must_use]
+pub fn policy_id(plugin: &str, policy: &str) -> RuleId {
+    RuleId::from(format!("{plugin}/{policy}"))
+}
+
 impl CreateOn {
     /// `any` or `all`, any letter case.
     #[must_use]

@@ -12,9 +12,10 @@ use donjon_core::text::one_line;
 
 use crate::bindings::correlator::exports::donjon::plugin::correlation as wit_correlation;
 use crate::bindings::enricher::exports::donjon::plugin::enrichment as wit_enrichment;
-use crate::convert::{Policy, WitBatch};
+use crate::convert::WitBatch;
 use crate::given_rules::{FIRST_POLICY_HANDLE, GivenRules};
 use crate::limits::Limits;
+use crate::spent::Spent;
 
 /// What an answer is about, for checking it.
 #[derive(Clone, Copy)]
@@ -22,8 +23,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) batch: &'a WitBatch,
     /// Those that it was given.
     pub(crate) rules: &'a GivenRules,
-    /// Its own.
-    pub(crate) policies: &'a [Policy],
+    /// Its own, by the identifiers that nobody else's rule can have.
+    pub(crate) policies: &'a [RuleId],
     pub(crate) limits: &'a Limits,
 }
 
@@ -40,10 +41,7 @@ impl Asked<'_> {
     fn rule(&self, handle: u32) -> Option<&RuleId> {
         match handle.checked_sub(FIRST_POLICY_HANDLE) {
             None => self.rules.id(handle),
-            Some(place) => {
-                let policy = self.policies.get(usize::try_from(place).ok()?)?;
-                Some(&policy.id)
-            }
+            Some(place) => self.policies.get(usize::try_from(place).ok()?),
         }
     }
 }
@@ -251,6 +249,7 @@ fn verdicts(
         verdicts: Vec::with_capacity(said.alerts.len().min(asked.alerts())),
         chains: Chains::new(asked.alerts()),
     };
+    let mut spent = vec![Spent::default(); asked.alerts()];
     for (at, alert) in said.alerts.iter().enumerate() {
         let verdict = flat.verdict(at)?;
         let Some(alert) = position(*alert, asked.alerts()) else {
@@ -267,6 +266,12 @@ fn verdicts(
         }
         let key = verdict.key.iter().map(|id| flat.text(*id));
         let key = key.collect::<Result<Vec<&str>, Misfit>>()?;
+        let key_bytes = key.iter().map(|value| value.len()).sum();
+        let indexes = verdict.branches.len() + verdict.read.len();
+        if let Some(reason) = spent.get_mut(alert).and_then(|spent| spent.over(key_bytes, indexes)) {
+            refusals.note(alert, || reason);
+            continue;
+        }
         match key.iter().find(|value| value.len() > limits.group_value_bytes) {
             Some(long) => refusals.note(alert, || {
                 too_long("a value that names a group", limits.group_value_bytes, long.len())

@@ -90,11 +90,7 @@ fn flat(verdicts: &[Meant]) -> wit_correlation::Findings {
 
 fn answered(said: wit_correlation::Findings) -> Result<Checked<Findings>, Misfit> {
     let (batch, rules) = (batch(), given());
-    let policies = [Policy {
-        id: RuleId::from("policy"),
-        settings: String::new(),
-        branches: Vec::new(),
-    }];
+    let policies = [RuleId::from("plugin/policy")];
     let asked = Asked {
         batch: &batch,
         rules: &rules,
@@ -267,7 +263,7 @@ fn lists_that_do_not_fit_together_are_believed_in_nothing() {
         .iter()
         .map(|v| v.rule.to_string())
         .collect();
-    assert_eq!(named, ["r1", "policy"]);
+    assert_eq!(named, ["r1", "plugin/policy"]);
     type Spoil = fn(&mut wit_correlation::Findings);
     let cases: [(Spoil, Misfit); 7] = [
         (|said| said.rules.truncate(1), Misfit::Lengths),
@@ -302,4 +298,51 @@ fn a_change_that_this_version_does_not_know_is_refused_and_told() {
     let checked = patched(vec![other, set("a", "1")]);
     assert_eq!(checked.said[0].changes.len(), 1);
     assert_eq!(checked.refused[0].1, "this version knows no such change: suppress");
+}
+
+#[test]
+fn what_an_answer_makes_the_host_look_at_and_keep_is_bounded_for_each_alert() {
+    let long = "x".repeat(4_000);
+    // Few numbers stand for long texts: all verdicts name their group by the same one.
+    let mut said = flat(&[verdict(0, 1, &long)]);
+    let id = said.keys[0];
+    for at in 1..60_000_u32 {
+        said.alerts.push(0);
+        said.rules.push(at % 100);
+        said.keys.extend([id; 16]);
+        said.key_ends.push(u32::try_from(said.keys.len()).unwrap());
+        said.branches.push(at);
+        said.branch_ends.push(at + 1);
+        said.read_ends.push(1);
+    }
+    let checked = answered(said).unwrap();
+    let kept = checked.said.verdicts.iter().flat_map(|verdict| &verdict.group_key);
+    assert!(kept.map(String::len).sum::<usize>() <= 128 << 10);
+    assert!(
+        checked.refused[0].1.contains("together longer than the limit"),
+        "{:?}",
+        checked.refused
+    );
+    assert!(checked.dropped > 59_000);
+
+    let wide = |at: u32| Meant {
+        branches: (at * 4_000..(at + 1) * 4_000).collect(),
+        ..verdict(1, 1, "g")
+    };
+    let checked = self::checked(&(0..40).map(wide).collect::<Vec<_>>());
+    assert!(checked.said.verdicts[0].branches.len() <= 64 << 10);
+    assert!(
+        checked.refused[0].1.contains("more branches and columns"),
+        "{:?}",
+        checked.refused
+    );
+
+    let again = vec![verdict(2, 1, "g"); 1_000];
+    let checked = self::checked(&again);
+    assert_eq!((checked.said.verdicts.len(), checked.dropped), (1, 744));
+    assert!(
+        checked.refused[0]
+            .1
+            .starts_with("more verdicts on the alert than are looked at: 256")
+    );
 }

@@ -8,7 +8,7 @@ use donjon_core::{RuleId, Seq, TenantId, Timestamp};
 use crate::answers::{Asked, findings, patches};
 use crate::bindings::correlator::exports::donjon::plugin::correlation as wit_correlation;
 use crate::bindings::enricher::exports::donjon::plugin::enrichment as wit_enrichment;
-use crate::convert::{self, Policy, WitBatch};
+use crate::convert::{self, WitBatch};
 use crate::given_rules::{FIRST_POLICY_HANDLE, GivenRules};
 use crate::limits::Limits;
 
@@ -58,11 +58,24 @@ impl Feed<'_> {
     }
 }
 
+/// How much of an answer was believed: for whoever wants to know that anything was.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Believed {
+    /// Verdicts that count.
+    pub verdicts: usize,
+    /// Failures of rules that count.
+    pub failures: usize,
+    /// Changes that count.
+    pub changes: usize,
+    /// Whether nothing of it was, because its lists do not fit together.
+    pub misfit: bool,
+}
+
 /// Answers to a batch of up to eight alerts. What is believed is inside the batch and below every limit; what is not is told.
 ///
 /// # Panics
 /// When it is not so: that is what is looked for.
-pub fn plugin_answer(data: &[u8]) {
+pub fn plugin_answer(data: &[u8]) -> Believed {
     let mut feed = Feed(data);
     let limits = Limits {
         verdicts_per_alert: 4,
@@ -154,13 +167,9 @@ fn said(feed: &mut Feed<'_>) -> wit_correlation::Findings {
     said
 }
 
-fn check_findings(feed: &mut Feed<'_>, alerts: usize, columns: usize, limits: &Limits) {
+fn check_findings(feed: &mut Feed<'_>, alerts: usize, columns: usize, limits: &Limits) -> Believed {
     let (batch, rules, said) = (batch(alerts, columns), rules(), said(feed));
-    let policies = [Policy {
-        id: RuleId::from("policy"),
-        settings: String::new(),
-        branches: Vec::new(),
-    }];
+    let policies = [RuleId::from("plugin/policy")];
     let asked = Asked {
         batch: &batch,
         rules: &rules,
@@ -168,7 +177,12 @@ fn check_findings(feed: &mut Feed<'_>, alerts: usize, columns: usize, limits: &L
         limits,
     };
     let given = said.alerts.len() + said.failures.len();
-    let Ok(checked) = findings(said, &asked) else { return };
+    let Ok(checked) = findings(said, &asked) else {
+        return Believed {
+            misfit: true,
+            ..Believed::default()
+        };
+    };
     let (verdicts, failures) = (&checked.said.verdicts, &checked.said.failures);
     for verdict in verdicts {
         assert!(verdict.alert < alerts);
@@ -187,9 +201,14 @@ fn check_findings(feed: &mut Feed<'_>, alerts: usize, columns: usize, limits: &L
     }
     assert!(verdicts.len() + failures.len() <= given);
     check_told(&checked.refused, checked.dropped, alerts);
+    Believed {
+        verdicts: verdicts.len(),
+        failures: failures.len(),
+        ..Believed::default()
+    }
 }
 
-fn check_patches(feed: &mut Feed<'_>, alerts: usize, limits: &Limits) {
+fn check_patches(feed: &mut Feed<'_>, alerts: usize, limits: &Limits) -> Believed {
     let mut said = Vec::new();
     while !feed.is_empty() {
         let alert = feed.index();
@@ -215,6 +234,10 @@ fn check_patches(feed: &mut Feed<'_>, alerts: usize, limits: &Limits) {
     }
     assert!(checked.said.iter().all(|patch| patch.alert < alerts));
     check_told(&checked.refused, checked.dropped, alerts);
+    Believed {
+        changes: checked.said.iter().map(|patch| patch.changes.len()).sum(),
+        ..Believed::default()
+    }
 }
 
 fn check_told(refused: &[(usize, String)], dropped: u64, alerts: usize) {
@@ -231,11 +254,12 @@ mod tests {
     #[test]
     fn answers_of_the_corpus_are_believed_within_limits_only() {
         let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/plugin_answer");
-        let mut files = 0;
+        let mut seen = Vec::new();
         for file in std::fs::read_dir(dir).unwrap() {
-            super::plugin_answer(&std::fs::read(file.unwrap().path()).unwrap());
-            files += 1;
+            seen.push(super::plugin_answer(&std::fs::read(file.unwrap().path()).unwrap()));
         }
-        assert!(files > 0, "no corpus in {dir}");
+        let met = |of: fn(&super::Believed) -> bool| seen.iter().any(of);
+        assert!(met(|of| of.verdicts > 0) && met(|of| of.failures > 0) && met(|of| of.changes > 0));
+        assert!(met(|of| of.misfit), "lists that do not fit together are among them");
     }
 }

@@ -51,6 +51,8 @@ struct SharedTable {
 }
 
 struct Table {
+    /// Whether a copy serves nobody before it has rules.
+    waits_for_rules: bool,
     lanes: HashMap<TenantId, Lane>,
     /// Each with the time of its last use.
     spares: BTreeMap<TenantId, (Used, Spare)>,
@@ -59,12 +61,17 @@ struct Table {
 
 impl Lanes {
     /// With the copy that the plugin was started with.
-    pub(crate) fn new(tenant: &TenantId, instance: Instance, total_memory: &Arc<TotalMemory>) -> Lanes {
+    pub(crate) fn new(
+        (tenant, instance): (&TenantId, Instance),
+        waits_for_rules: bool,
+        total_memory: &Arc<TotalMemory>,
+    ) -> Lanes {
         let lane = Lane {
             running: Arc::new(tokio::sync::Mutex::new(Running::new(tenant.clone(), Some(instance)))),
             used: total_memory.use_now(),
         };
         let table = Table {
+            waits_for_rules,
             lanes: HashMap::from([(tenant.clone(), lane)]),
             spares: BTreeMap::new(),
             configured: BTreeMap::new(),
@@ -203,9 +210,9 @@ impl Spare {
 }
 
 impl Table {
-    /// The copy that the plugin was started with, if it is this tenant's: it serves nobody before it has rules.
+    /// The copy that the plugin was started with, if it is this tenant's and serves nobody yet.
     fn take_without_rules(&mut self, tenant: &TenantId) -> Option<Running> {
-        if self.configured.contains_key(tenant) {
+        if !self.waits_for_rules || self.configured.contains_key(tenant) {
             return None;
         }
         let lane = self.lanes.remove(tenant)?;

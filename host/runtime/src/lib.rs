@@ -39,6 +39,7 @@ mod running;
 mod runtime;
 mod session;
 mod spare;
+mod spent;
 mod ticker;
 mod total_memory;
 mod wasi;

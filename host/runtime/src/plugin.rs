@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use donjon_core::TenantId;
 use donjon_core::batch::{Batch, Column, KvWrite, RuleReport, RuleSpec};
+use donjon_core::rule::policy_id;
+use donjon_core::{RuleId, TenantId};
 
 use crate::answers::Checked;
 use crate::calls::PluginCalls;
@@ -32,6 +33,8 @@ pub struct Plugin {
     name: Arc<str>,
     compiled: Compiled,
     description: Description,
+    /// Its policies as they are called among rules.
+    policy_ids: Vec<RuleId>,
     unused_grants: Vec<String>,
     blueprint: Arc<Blueprint>,
     lanes: Lanes,
@@ -76,12 +79,18 @@ impl Plugin {
             tenant,
             instance,
         } = started;
-        let lanes = Lanes::new(&tenant, instance, blueprint.total_memory());
+        let waits_for_rules = description.takes_rules
+            && description.policies.is_empty()
+            && compiled.roles.iter().all(|role| role == Role::Correlator);
+        let lanes = Lanes::new((&tenant, instance), waits_for_rules, blueprint.total_memory());
+        let policies = description.policies.iter();
+        let policy_ids = policies.map(|policy| policy_id(&name, policy.id.as_str())).collect();
         let required = AtomicBool::new(description.takes_rules);
         Plugin {
             name,
             compiled,
             description,
+            policy_ids,
             unused_grants,
             blueprint: Arc::new(blueprint),
             lanes,
@@ -230,6 +239,13 @@ impl Plugin {
             .count_configure(begun.elapsed(), said.as_ref().err(), running.tenant());
         let mut reports = said?;
         let columns = columns::of_rules(&self.description.wants_to_correlate, &mut reports);
+        // It may have taken a rule that the host does not: judged on columns that it is not handed, that would take the
+        // places of others on an alert.
+        let taken = rules.iter().zip(&reports).filter(|(_, report)| report.outcome.is_ok());
+        let taken: Vec<RuleSpec> = taken.map(|(rule, _)| rule.clone()).collect();
+        if taken.len() < rules.len() {
+            running.configure(&self.blueprint, &taken).await?;
+        }
         Ok(Configured {
             version: 0,
             columns: Arc::new(columns),
@@ -314,7 +330,7 @@ impl Plugin {
         }
         let limits = self.blueprint.limits();
         let mut session = Session::<R>::new(
-            (&self.blueprint, &self.description.policies, patience),
+            (&self.blueprint, &self.policy_ids, patience),
             (&self.counters, self.paces.of(R::ROLE)),
             &mut running,
             batch,

@@ -7,11 +7,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use donjon_core::Timestamp;
 use donjon_core::batch::{Batch, Findings, Patch};
+use donjon_core::{RuleId, Timestamp};
 
 use crate::answers::{self, Asked, Checked};
-use crate::convert::{self, Policy, WitBatch};
+use crate::convert::{self, WitBatch};
 use crate::counters::Counters;
 use crate::errors::CallError;
 use crate::guard::Budget;
@@ -65,7 +65,7 @@ pub(crate) struct Session<'a, R> {
     blueprint: &'a Arc<Blueprint>,
     /// How long the next instance is waited for.
     patience: RestartPatience,
-    policies: &'a [Policy],
+    policies: &'a [RuleId],
     counters: &'a Counters,
     pace: &'a Pace,
     running: &'a mut Running,
@@ -77,7 +77,7 @@ pub(crate) struct Session<'a, R> {
 
 impl<'a, R: RoleCall> Session<'a, R> {
     pub(crate) fn new(
-        (blueprint, policies, patience): (&'a Arc<Blueprint>, &'a [Policy], Patience),
+        (blueprint, policies, patience): (&'a Arc<Blueprint>, &'a [RuleId], Patience),
         (counters, pace): (&'a Counters, &'a Pace),
         running: &'a mut Running,
         batch: Batch,

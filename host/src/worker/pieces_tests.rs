@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use donjon_core::batch::{Findings, KvValue, Verdict};
 use donjon_core::command::Command;
+use donjon_core::rule::policy_id;
 use donjon_core::state::StateView;
 use donjon_core::{Fingerprint, RuleId, Timestamp};
 use donjon_runtime::{CorrelateOutcome, EnrichOutcome, PluginSet};
@@ -33,7 +34,7 @@ fn finder(state: &State, calls: &Calls) -> Scripted {
         calls.lock().unwrap().push((committed, batch.len()));
         let verdict = |(at, group): (usize, usize)| Verdict {
             alert: at,
-            rule: policy(group),
+            rule: policy_id("finder", policy(group).as_str()),
             group_key: vec![fingerprint_of(&batch, at).to_owned()],
             branches: vec![0],
             read: Vec::new(),

@@ -1,7 +1,7 @@
 //! Policies that correlators bring along instead of taking rules, as rules of the book. Knows no component.
 
-use donjon_core::rule::{Rule, RuleDraft};
-use donjon_core::{RuleId, Seq, TenantId, Timestamp};
+use donjon_core::rule::{Rule, RuleDraft, policy_id};
+use donjon_core::{Seq, TenantId, Timestamp};
 use donjon_runtime::{PluginCalls, PluginSet, Role};
 
 use crate::rules::policy_from_json;
@@ -17,11 +17,6 @@ pub fn as_rules(tenant: &TenantId, plugins: &PluginSet) -> Vec<Rule> {
         .collect()
 }
 
-/// The identifier of a policy in the book: nobody else's rule or policy can have it.
-pub fn policy_id(plugin: &str, policy: &RuleId) -> RuleId {
-    RuleId::from(format!("{plugin}/{policy}"))
-}
-
 /// The policies of one plugin.
 pub fn as_rules_of(tenant: &TenantId, plugin: &dyn PluginCalls) -> Vec<Rule> {
     let mut rules = Vec::new();
@@ -32,7 +27,7 @@ pub fn as_rules_of(tenant: &TenantId, plugin: &dyn PluginCalls) -> Vec<Rule> {
                     branches: policy.branches.clone(),
                     ..draft
                 },
-                id: policy_id(plugin.name(), &policy.id),
+                id: policy_id(plugin.name(), policy.id.as_str()),
                 tenant: tenant.clone(),
                 version: 1,
                 created_seq: Seq(0),

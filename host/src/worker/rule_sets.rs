@@ -76,10 +76,14 @@ impl InForce {
 
     /// The rule that a plugin speaks of, if it may: a rule that it took, or a policy of its own.
     pub fn rule(&self, plugin: &str, named: &RuleId) -> Option<(usize, &Arc<LiveRule>)> {
-        if self.taken.contains(named) {
-            return self.book.get(named);
+        let policy = named
+            .as_str()
+            .strip_prefix(plugin)
+            .and_then(|rest| rest.strip_prefix('/'));
+        match self.taken.contains(named) || policy.is_some() {
+            true => self.book.get(named),
+            false => None,
         }
-        self.book.get(&super::policies::policy_id(plugin, named))
     }
 }
 

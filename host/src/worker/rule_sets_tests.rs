@@ -253,9 +253,9 @@ fn verdicts_count_for_rules_that_were_taken_and_for_own_policies() {
             .map(|(_, live)| live.rule.id.to_string())
     };
     assert_eq!(may("good").as_deref(), Some("good"));
-    assert_eq!(may("own").as_deref(), Some("p/own"));
-    assert_eq!((may("bad"), may("p/own"), may("unknown")), (None, None, None));
-    assert!(in_force.rule("other", &RuleId::from("own")).is_none());
+    assert_eq!(may("p/own").as_deref(), Some("p/own"));
+    assert_eq!((may("bad"), may("own"), may("unknown")), (None, None, None));
+    assert!(in_force.rule("other", &RuleId::from("p/own")).is_none());
     assert_eq!(line.trouble(&tenant())["p"].rules[&RuleId::from("bad")], "bad indeed");
 }
 

@@ -240,7 +240,8 @@ impl Stage<'_> {
             ..Correlated::default()
         };
         for plugin in of_role(plugins, Role::Correlator) {
-            if plugin.description().takes_rules && !rules.has_conditions() {
+            let description = plugin.description();
+            if description.takes_rules && description.policies.is_empty() && !rules.has_conditions() {
                 continue;
             }
             let mut first = 0;

@@ -2,4 +2,6 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| donjon_runtime::fuzzing::plugin_answer(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    donjon_runtime::fuzzing::plugin_answer(data);
+});
