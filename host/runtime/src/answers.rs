@@ -266,13 +266,17 @@ fn verdicts(
         }
         let key = verdict.key.iter().map(|id| flat.text(*id));
         let key = key.collect::<Result<Vec<&str>, Misfit>>()?;
-        let key_bytes = key.iter().map(|value| value.len()).sum();
+        let long = key.iter().find(|value| value.len() > limits.group_value_bytes);
+        let key_bytes = match long {
+            Some(_) => 0,
+            None => key.iter().map(|value| value.len()).sum(),
+        };
         let indexes = verdict.branches.len() + verdict.read.len();
         if let Some(reason) = spent.get_mut(alert).and_then(|spent| spent.over(key_bytes, indexes)) {
             refusals.note(alert, || reason);
             continue;
         }
-        match key.iter().find(|value| value.len() > limits.group_value_bytes) {
+        match long {
             Some(long) => refusals.note(alert, || {
                 too_long("a value that names a group", limits.group_value_bytes, long.len())
             }),

@@ -120,7 +120,10 @@ async fn too_much_memory_is_reported_as_that() {
     let plugin = started(quick()).await;
     let outcome = plugin.correlate(batch(&["a", "m", "b"])).await;
     assert_eq!(outcome.failed, [(1, format!("out of memory: limit {} bytes", 8 << 20))]);
-    assert_eq!(verdicts(&outcome), [(0, "policy", "fp-a"), (2, "policy", "fp-b")]);
+    assert_eq!(
+        verdicts(&outcome),
+        [(0, "guest/policy", "fp-a"), (2, "guest/policy", "fp-b")]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +147,7 @@ async fn an_answered_error_is_isolated_and_keeps_the_instance() {
 async fn what_points_outside_the_batch_is_dropped_and_counted() {
     let plugin = started(quick()).await;
     let outcome = plugin.correlate(batch(&["a", "x"])).await;
-    assert_eq!(verdicts(&outcome), [(0, "policy", "fp-a")]);
+    assert_eq!(verdicts(&outcome), [(0, "guest/policy", "fp-a")]);
     assert_eq!((outcome.dropped, plugin.counters().dropped), (1, 1));
 }
 
@@ -152,7 +155,7 @@ async fn what_points_outside_the_batch_is_dropped_and_counted() {
 async fn a_rule_that_it_was_never_given_is_not_its_to_speak_of() {
     let plugin = started(quick()).await;
     let outcome = plugin.correlate(batch(&["a", "u"])).await;
-    assert_eq!(verdicts(&outcome), [(0, "policy", "fp-a")]);
+    assert_eq!(verdicts(&outcome), [(0, "guest/policy", "fp-a")]);
     assert_eq!((outcome.foreign, outcome.failed.len()), (1, 0));
 }
 
@@ -160,7 +163,10 @@ async fn a_rule_that_it_was_never_given_is_not_its_to_speak_of() {
 async fn lists_that_do_not_fit_together_fail_the_alert_that_they_are_about() {
     let plugin = started(quick()).await;
     let outcome = plugin.correlate(batch(&["a", "w", "b"])).await;
-    assert_eq!(verdicts(&outcome), [(0, "policy", "fp-a"), (2, "policy", "fp-b")]);
+    assert_eq!(
+        verdicts(&outcome),
+        [(0, "guest/policy", "fp-a"), (2, "guest/policy", "fp-b")]
+    );
     let reason = "answered with lists that do not fit together";
     assert!(outcome.failed[0].1.starts_with(reason), "{:?}", outcome.failed);
 }
@@ -199,7 +205,10 @@ async fn an_answer_that_is_too_large_is_a_failure_and_not_the_end_of_the_host() 
 async fn own_data_is_seen_at_once_and_lost_with_a_failed_call() {
     let plugin = started(quick()).await;
     let outcome = plugin.correlate(batch(&["k1", "g"])).await;
-    assert_eq!(verdicts(&outcome), [(0, "policy", "fp-k1"), (1, "policy", "k1")]);
+    assert_eq!(
+        verdicts(&outcome),
+        [(0, "guest/policy", "fp-k1"), (1, "guest/policy", "k1")]
+    );
     let value = KvValue {
         bytes: b"k1".to_vec(),
         version: 1,
@@ -217,12 +226,12 @@ async fn own_data_is_seen_at_once_and_lost_with_a_failed_call() {
     let outcome = plugin.correlate(batch(&["g"])).await;
     assert_eq!(
         (verdicts(&outcome), outcome.kv_writes.len()),
-        (vec![(0, "policy", "fp-g")], 0)
+        (vec![(0, "guest/policy", "fp-g")], 0)
     );
     // [k2 p] fails and leaves nothing; [k2] alone succeeds, and the later part of the batch sees it.
     let outcome = plugin.correlate(batch(&["k2", "p", "g", "a"])).await;
     assert_eq!(failed(&outcome), [1]);
-    assert_eq!(verdicts(&outcome)[1], (2, "policy", "k2"));
+    assert_eq!(verdicts(&outcome)[1], (2, "guest/policy", "k2"));
     assert_eq!(outcome.kv_writes.len(), 1);
 
     assert!(!outcome.wrote_too_much);
@@ -231,7 +240,10 @@ async fn own_data_is_seen_at_once_and_lost_with_a_failed_call() {
     let mut options = guests::options(&runtime, &correlator());
     options.kv = Arc::new(Memory([("k".to_owned(), value)].into()));
     let plugin = runtime.start(options).await.unwrap();
-    assert_eq!(verdicts(&plugin.correlate(batch(&["g"])).await), [(0, "policy", "k1")]);
+    assert_eq!(
+        verdicts(&plugin.correlate(batch(&["g"])).await),
+        [(0, "guest/policy", "k1")]
+    );
 }
 
 /// The guest goes on without what it was refused, so nothing fails: all the more it must be told.

@@ -52,6 +52,13 @@ pub fn without_rules(text: &str) -> String {
     text.replace(kinds, r#""\50\01\00\00" "\00\00\00\00""#)
 }
 
+/// The same correlator, but that it brings no policy along: before it has rules it is not asked about anything.
+pub fn without_policies(text: &str) -> String {
+    let policies = r#""\00\00\00\00" "\80\01\00\00\01\00\00\00""#;
+    assert!(text.contains(policies));
+    text.replace(policies, r#""\00\00\00\00" "\80\01\00\00\00\00\00\00""#)
+}
+
 /// Limits that let a looping guest fail quickly.
 pub fn quick() -> Limits {
     Limits {
