@@ -32,11 +32,16 @@ python() {
   # Where python3 stands without pip, pip is taken from Debian's package of it.
   local pip=(python3 -m pip)
   if ! "${pip[@]}" --version >/dev/null 2>&1; then
-    apt-get -qq download python3-pip-whl && dpkg -x python3-pip-whl_*.deb deb
+    command -v apt-get >/dev/null || { echo "python3 has no pip, and this is no Debian to take one from"; return 1; }
+    mkdir -p lists/partial cache/archives/partial
+    local options=(-o "Dir::State::Lists=$PWD/lists" -o "Dir::Cache=$PWD/cache" -o APT::Sandbox::User=root -o Debug::NoLocking=1)
+    apt-get "${options[@]}" -qq update
+    apt-get "${options[@]}" -qq download python3-pip-whl
+    dpkg -x python3-pip-whl_*.deb deb
     pip=(python3 "$(echo "$PWD"/deb/usr/share/python-wheels/pip-*.whl)/pip")
   fi
   "${pip[@]}" install --quiet --disable-pip-version-check --no-cache-dir --target packages "componentize-py==$PYTHON"
-  rm -rf deb python3-pip-whl_*.deb
+  rm -rf deb lists cache python3-pip-whl_*.deb
   printf '#!/bin/sh\n# Written by setup-languages.sh.\nPYTHONPATH="${0%%/*}/packages" exec "${0%%/*}/packages/bin/componentize-py" "$@"\n' >run
 }
 
