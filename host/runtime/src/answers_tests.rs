@@ -1,10 +1,7 @@
 //! Answers at their caps and over them: what counts, what is refused, and who is told.
 
-use donjon_core::batch::{AcceptedRule, BatchBuilder, OnMissingGroup, RuleReport, RuleSpec};
-use donjon_core::{Seq, TenantId, Timestamp};
-
 use super::*;
-use crate::convert;
+use crate::fuzzing;
 
 /// A verdict as a plugin means it, before it is put into flat lists.
 #[derive(Clone)]
@@ -26,49 +23,14 @@ fn verdict(alert: u32, rule: u32, group: &str) -> Meant {
     }
 }
 
+/// Four alerts with the columns a, b and c.
 fn batch() -> WitBatch {
-    let mut builder = BatchBuilder::new(TenantId::from("t"), 4, ["a", "b", "c"].into_iter());
-    for seq in 0..4 {
-        builder.end_alert(Seq(seq), Timestamp(seq));
-    }
-    convert::batch(builder.finish())
-}
-
-/// Rules with the handles from 0 to 99, called `r` and their handle.
-fn given() -> GivenRules {
-    let rule = |at: usize| RuleSpec {
-        id: RuleId::from(format!("r{at}")),
-        version: 1,
-        name: String::new(),
-        condition: "true".to_owned(),
-        group_by: Vec::new(),
-        on_missing_group: OnMissingGroup::None,
-        multi_level_property: None,
-    };
-    let rules: Vec<RuleSpec> = (0..100).map(rule).collect();
-    let report = |_: u32, rule: &RuleId| RuleReport {
-        rule: rule.clone(),
-        outcome: Ok(AcceptedRule::default()),
-    };
-    GivenRules::default().change_to(&rules).unwrap().done(report).0
+    fuzzing::batch(4, 3)
 }
 
 /// The flat lists, with each group value as a text of its own.
 fn flat(verdicts: &[Meant]) -> wit_correlation::Findings {
-    let mut said = wit_correlation::Findings {
-        alerts: Vec::new(),
-        rules: Vec::new(),
-        key_ends: Vec::new(),
-        keys: Vec::new(),
-        branch_ends: Vec::new(),
-        branches: Vec::new(),
-        read_ends: Vec::new(),
-        read: Vec::new(),
-        own_texts: Vec::new(),
-        own_text_ends: Vec::new(),
-        failures: Vec::new(),
-        more: Vec::new(),
-    };
+    let mut said = fuzzing::no_findings();
     let of_batch = batch().text_ends.len();
     let end = |len: usize| u32::try_from(len).unwrap();
     for verdict in verdicts {
@@ -89,7 +51,7 @@ fn flat(verdicts: &[Meant]) -> wit_correlation::Findings {
 }
 
 fn answered(said: wit_correlation::Findings) -> Result<Checked<Findings>, Misfit> {
-    let (batch, rules) = (batch(), given());
+    let (batch, rules) = (batch(), fuzzing::rules(100));
     let policies = [RuleId::from("plugin/policy")];
     let asked = Asked {
         batch: &batch,

@@ -156,12 +156,14 @@ pub(crate) fn description(said: Said, limits: &Limits) -> Result<Description, Lo
         )));
     }
     at_most("policies", policies.len(), limits.policies)?;
+    let mut bytes = 0;
     for policy in &policies {
-        let longest = policy.branches.iter().map(String::len).max().unwrap_or(0);
-        let longest = longest.max(policy.id.len()).max(policy.settings.len());
-        at_most("bytes of a policy", longest, limits.text_bytes)?;
+        at_most("bytes of the id of a policy", policy.id.len(), MAX_NAME_BYTES)?;
         at_most("branches of a policy", policy.branches.len(), MAX_BRANCHES)?;
+        bytes += policy.settings.len() + policy.branches.iter().map(String::len).sum::<usize>();
     }
+    // The rule book of each tenant has a copy of them.
+    at_most("bytes of all policies together", bytes, limits.policies_bytes)?;
     let policy = |p: wit_correlation::Policy| Policy {
         id: RuleId::from(p.id),
         settings: p.settings,

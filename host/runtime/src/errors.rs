@@ -127,8 +127,8 @@ pub enum LoadError {
     /// The types of imports or exports differ from the contract.
     #[error("the plugin does not fit the contract of this version; rebuild it with this version's SDK: {0}")]
     Contract(String),
-    /// What it says about itself is over a limit.
-    #[error("the plugin's description is over a limit: {0}")]
+    /// What it says about itself is over a limit, or beyond this version.
+    #[error("the plugin asks for what it cannot have; change what it says of itself: {0}")]
     Description(String),
     /// A call at start failed.
     #[error("the plugin failed in `{step}`: {cause}{}", advice(cause))]

@@ -92,7 +92,7 @@ pub fn plugin_answer(data: &[u8]) -> Believed {
 }
 
 /// So many alerts with columns that are named, and nothing in them.
-fn batch(alerts: usize, columns: usize) -> WitBatch {
+pub(crate) fn batch(alerts: usize, columns: usize) -> WitBatch {
     let names = ["a", "b", "c", "d", "e"].into_iter().take(columns);
     let mut builder = BatchBuilder::new(TenantId::from("t"), alerts, names);
     for at in 0..alerts as u64 {
@@ -101,9 +101,10 @@ fn batch(alerts: usize, columns: usize) -> WitBatch {
     convert::batch(builder.finish())
 }
 
-fn rules() -> GivenRules {
+/// So many rules, called `r` and their handle.
+pub(crate) fn rules(count: usize) -> GivenRules {
     let rule = |at: usize| RuleSpec {
-        id: RuleId::from(format!("rule {at}")),
+        id: RuleId::from(format!("r{at}")),
         version: 1,
         name: String::new(),
         condition: "true".to_owned(),
@@ -111,7 +112,7 @@ fn rules() -> GivenRules {
         on_missing_group: OnMissingGroup::None,
         multi_level_property: None,
     };
-    let rules: Vec<RuleSpec> = (0..5).map(rule).collect();
+    let rules: Vec<RuleSpec> = (0..count).map(rule).collect();
     let report = |_: u32, rule: &RuleId| RuleReport {
         rule: rule.clone(),
         outcome: Ok(AcceptedRule::default()),
@@ -120,9 +121,9 @@ fn rules() -> GivenRules {
     change.map(|change| change.done(report).0).unwrap_or_default()
 }
 
-/// Verdicts in flat lists that mostly fit together.
-fn said(feed: &mut Feed<'_>) -> wit_correlation::Findings {
-    let mut said = wit_correlation::Findings {
+/// The lists without an entry.
+pub(crate) fn no_findings() -> wit_correlation::Findings {
+    wit_correlation::Findings {
         alerts: Vec::new(),
         rules: Vec::new(),
         key_ends: Vec::new(),
@@ -135,7 +136,12 @@ fn said(feed: &mut Feed<'_>) -> wit_correlation::Findings {
         own_text_ends: Vec::new(),
         failures: Vec::new(),
         more: Vec::new(),
-    };
+    }
+}
+
+/// Verdicts in flat lists that mostly fit together.
+fn said(feed: &mut Feed<'_>) -> wit_correlation::Findings {
+    let mut said = no_findings();
     let end = |list: &Vec<u32>| u32::try_from(list.len()).unwrap_or(u32::MAX);
     while !feed.is_empty() {
         let (alert, rule) = (feed.index(), feed.handle());
@@ -168,7 +174,7 @@ fn said(feed: &mut Feed<'_>) -> wit_correlation::Findings {
 }
 
 fn check_findings(feed: &mut Feed<'_>, alerts: usize, columns: usize, limits: &Limits) -> Believed {
-    let (batch, rules, said) = (batch(alerts, columns), rules(), said(feed));
+    let (batch, rules, said) = (batch(alerts, columns), rules(5), said(feed));
     let policies = [RuleId::from("plugin/policy")];
     let asked = Asked {
         batch: &batch,

@@ -122,7 +122,7 @@ fn entry(value: KvValue) -> kv::Entry {
 fn kv_error(error: KvError) -> Error {
     match error {
         KvError::Quota(what) => Error::Quota(what),
-        KvError::Closed => Error::Denied("own data can be written only while a batch is judged".to_owned()),
+        KvError::Closed => Error::Denied("own data can be read and written only while a batch is judged".to_owned()),
         KvError::Unavailable(what) => Error::Unavailable(what),
     }
 }

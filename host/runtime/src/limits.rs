@@ -71,13 +71,13 @@ pub struct Limits {
     pub rule_failures_per_alert: usize,
     /// Longest value that names a group, in bytes; a verdict with a longer one is refused and its alert told. 4 KiB.
     pub group_value_bytes: usize,
-    /// Longest name of a rule or policy in an answer, in bytes. 256.
-    pub rule_id_bytes: usize,
+    /// All settings and branches of the policies of a correlator together, in bytes: each tenant keeps a copy. 256 KiB.
+    pub policies_bytes: usize,
     /// Most branches, and most columns read, named by one verdict. 4,096.
     pub indexes_per_verdict: usize,
     /// Most changes to one alert. 128.
     pub changes_per_alert: usize,
-    /// Longest JSON value in an answer, or settings of a policy, in bytes. 64 KiB.
+    /// Longest JSON value in an answer, in bytes. 64 KiB.
     pub text_bytes: usize,
     /// Longest attribute path that a plugin names, in bytes. 256.
     pub path_bytes: usize,
@@ -150,7 +150,7 @@ impl Default for Limits {
             verdicts_per_alert: 64,
             rule_failures_per_alert: 64,
             group_value_bytes: 4 << 10,
-            rule_id_bytes: 256,
+            policies_bytes: 256 << 10,
             indexes_per_verdict: 4_096,
             changes_per_alert: 128,
             text_bytes: 64 << 10,

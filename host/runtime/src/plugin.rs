@@ -241,9 +241,9 @@ impl Plugin {
         let columns = columns::of_rules(&self.description.wants_to_correlate, &mut reports);
         // It may have taken a rule that the host does not: judged on columns that it is not handed, that would take the
         // places of others on an alert.
-        let taken = rules.iter().zip(&reports).filter(|(_, report)| report.outcome.is_ok());
-        let taken: Vec<RuleSpec> = taken.map(|(rule, _)| rule.clone()).collect();
-        if taken.len() < rules.len() {
+        if reports.iter().any(|report| report.outcome.is_err()) {
+            let taken = rules.iter().zip(&reports).filter(|(_, report)| report.outcome.is_ok());
+            let taken: Vec<RuleSpec> = taken.map(|(rule, _)| rule.clone()).collect();
             running.configure(&self.blueprint, &taken).await?;
         }
         Ok(Configured {

@@ -168,7 +168,7 @@ impl Running {
     }
 }
 
-/// After a call on `running`, which `lane` holds: makes a copy without a state again if calls made it grow and that may give
+/// After a call on `running`, which `lane` holds: makes the copy again if calls made it grow and that may give
 /// memory back for good (`growth.rs`). It serves until the next one is there: nobody waits, and nothing is judged by a cold
 /// copy for longer than there is a reason.
 pub(crate) fn replace_if_grown(

@@ -13,7 +13,7 @@ use donjon_runtime::{CorrelateOutcome, EnrichOutcome, PluginSet};
 use donjon_store::{NewEntry, State};
 
 use super::super::scripted::{Scripted, fingerprint_of, fingerprints};
-use super::super::tests::{Setting, alert, replay_in, tenant};
+use super::super::tests::{Setting, alert, replay_by, replay_in, tenant};
 use crate::line::Policy;
 
 /// The columns of each call.
@@ -118,4 +118,20 @@ fn what_one_role_judged_is_no_proof_of_the_other_and_poison_is_told_apart_all_th
         .cloned()
         .collect();
     assert!(strange.is_empty(), "asked with what its other role wants: {strange:?}");
+}
+
+#[test]
+fn policies_beside_rules_are_asked_about_while_the_tenant_has_no_rules() {
+    for (policies, expected) in [(vec!["own".to_owned()], 1), (Vec::new(), 0)] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let noted = Arc::clone(&asked);
+        let judge = Scripted::correlator("judge", move |batch| {
+            noted.fetch_add(batch.len(), Ordering::SeqCst);
+            CorrelateOutcome::default()
+        });
+        let judge = judge.takes_rules().policies(policies.into_iter());
+        let set = PluginSet::default().with(Arc::new(judge));
+        replay_by(&[alert("a")], State::in_memory(), 10, set);
+        assert_eq!(asked.load(Ordering::SeqCst), expected);
+    }
 }

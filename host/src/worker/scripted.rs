@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use donjon_core::TenantId;
-use donjon_core::batch::{Batch, Cell, RuleReport, RuleSpec, Wants};
+use donjon_core::batch::{Batch, Cell, Column, RuleReport, RuleSpec, Wants};
 use donjon_runtime::{
     CallError, Configured, CorrelateOutcome, Description, EnrichOutcome, PluginCalls, PluginCounters, Policy, Role,
     Roles,
@@ -107,6 +107,12 @@ impl Scripted {
         self
     }
 
+    /// It takes rules, of which there are none.
+    pub(super) fn takes_rules(mut self) -> Scripted {
+        self.description.takes_rules = true;
+        self
+    }
+
     /// It brings policies of these names along.
     pub(super) fn policies(mut self, names: impl Iterator<Item = String>) -> Scripted {
         let policy = |name: String| Policy {
@@ -141,8 +147,16 @@ impl PluginCalls for Scripted {
     fn configured(&self, _: &TenantId) -> Option<Configured> {
         None
     }
-    fn configure(&self, _: &TenantId, _: u64, _: &[RuleSpec]) -> Result<Configured, CallError> {
-        unreachable!("it takes no rules")
+    fn configure(&self, _: &TenantId, version: u64, rules: &[RuleSpec]) -> Result<Configured, CallError> {
+        assert!(
+            self.description.takes_rules && rules.is_empty(),
+            "it understands no rule"
+        );
+        Ok(Configured {
+            version,
+            columns: Arc::new(vec![Column::new(FINGERPRINT)]),
+            reports: Arc::from([]),
+        })
     }
     fn prepare(&self, _: &TenantId, _: &[RuleSpec]) -> Result<Arc<[RuleReport]>, CallError> {
         unreachable!("it takes no rules")

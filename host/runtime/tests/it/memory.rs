@@ -110,7 +110,7 @@ async fn a_copy_that_grew_serves_until_the_next_one_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_without_state_and_rules_gives_memory_back_too() {
+async fn a_plugin_without_rules_gives_memory_back_too() {
     let limits = Limits {
         total_memory_bytes: 9 << 20,
         ..quick()
@@ -224,4 +224,19 @@ async fn tenants_that_are_idle_make_room_for_those_that_have_alerts() {
     }
     // A copy that is made in the background beside them may be refused: it is made for later, and no alert waits for it.
     assert!(runtime.memory_bytes() <= 9 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_are_tried_leave_a_copy_alone_that_serves_without_rules() {
+    let tenant = TenantId::from("acme");
+    for (text, copies) in [(CORRELATOR.to_owned(), 2), (guests::without_policies(CORRELATOR), 1)] {
+        let runtime = runtime(quick());
+        let plugin = guests::start(&runtime, &module(&text, "correlator")).await.unwrap();
+        plugin.prepare(&tenant, &[rule("r")]).await.unwrap();
+        assert_eq!(
+            runtime.memory_bytes(),
+            copies * (2 << 20),
+            "a policy is asked about before there are rules"
+        );
+    }
 }

@@ -37,8 +37,9 @@ fn of_exports(limits: &Limits) -> Vec<(&'static str, String)> {
         (
             "plugin.wit",
             format!(
-                "At most {} of them; a text of one has at most {} bytes, and there are at most {MAX_BRANCHES} branches",
-                limits.policies, limits.text_bytes
+                "At most {} of them, with at most {MAX_BRANCHES} branches each; all settings and branches together have at \
+                 most {} bytes",
+                limits.policies, limits.policies_bytes
             ),
         ),
         ("plugin.wit", format!("the first {} count", limits.changes_per_alert)),
