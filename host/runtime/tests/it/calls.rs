@@ -160,31 +160,6 @@ async fn a_rule_that_it_was_never_given_is_not_its_to_speak_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_that_only_the_host_refuses_is_taken_out_of_the_copy_again() {
-    let report = "(i32.store offset=24 (local.get $report) (i32.const 416))";
-    let branch = "(i32.store offset=8 (local.get $report) (i32.const 208)) (i32.store offset=12 (local.get $report) (i32.const 1))";
-    let text = guests::CORRELATOR.replace(report, &format!("{report} {branch}"));
-    let limits = Limits {
-        indexes_per_verdict: 0,
-        ..quick()
-    };
-    let plugin = guests::start(&runtime(limits), &module(&text, "correlator"))
-        .await
-        .unwrap();
-    let configured = plugin
-        .configure(&TenantId::from("acme"), 1, &[rule("r")])
-        .await
-        .unwrap();
-    assert!(configured.reports[0].outcome.is_err());
-    let outcome = plugin.correlate(batch(&["a"])).await;
-    assert_eq!(
-        verdicts(&outcome),
-        [(0, "guest/policy", "fp-a")],
-        "none may have a branch"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn lists_that_do_not_fit_together_fail_the_alert_that_they_are_about() {
     let plugin = started(quick()).await;
     let outcome = plugin.correlate(batch(&["a", "w", "b"])).await;

@@ -11,5 +11,6 @@ mod calls;
 mod guests;
 mod loading;
 mod memory;
+mod refused_rules;
 mod told_limits;
 mod wasi;
